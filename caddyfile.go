@@ -1,0 +1,176 @@
+package caddywebsocket
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("websocket", parseCaddyfile)
+	// Behind authentication, but in front of what would wrap the response
+	// (encode, templates) or answer in its place (handle, respond).
+	httpcaddyfile.RegisterDirectiveOrder("websocket", httpcaddyfile.Before, "encode")
+}
+
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	websocket [<matcher>] [echo|passthrough] {
+//		keepalive        <interval> [<timeout>] | off
+//		buffer_size      <size>
+//		allowed_origins  <origins...>
+//		require_origin
+//		subprotocols     <names...>
+//		compression      on | off
+//		max_message_size <size>
+//		max_connections  <count> [<per_client>]
+//		write_timeout    <duration>
+//		max_lifetime     <duration>
+//		close_delay      <duration>
+//		console
+//	}
+//
+// Defaults are those of the JSON fields.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		h.Mode = d.Val()
+		if h.Mode != modeEcho && h.Mode != modePassthrough {
+			return d.Errf("unrecognized websocket mode '%s': it is echo or passthrough", h.Mode)
+		}
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+	}
+	seen := make(map[string]bool)
+	for d.NextBlock(0) {
+		option := d.Val()
+		if seen[option] {
+			return d.Errf("duplicate websocket option '%s'", option)
+		}
+		seen[option] = true
+		if err := h.unmarshalOption(d, option); err != nil {
+			return err
+		}
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		if d.NextBlock(1) {
+			return d.Errf("the websocket option '%s' has no block", option)
+		}
+	}
+	return nil
+}
+
+// unmarshalOption parses the arguments of one option.
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "require_origin":
+		h.RequireOrigin = true
+		return nil
+	case "console":
+		h.Console = true
+		return nil
+	case "keepalive":
+		return h.unmarshalKeepalive(d)
+	case "buffer_size", "allowed_origins", "subprotocols", "compression", "max_message_size",
+		"max_connections", "write_timeout", "max_lifetime", "close_delay":
+	default:
+		return d.Errf("unrecognized websocket option '%s'", option)
+	}
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	switch option {
+	case "buffer_size":
+		return parseSize(d, option, &h.BufferSize)
+	case "allowed_origins":
+		h.AllowedOrigins = append([]string{d.Val()}, d.RemainingArgs()...)
+	case "subprotocols":
+		h.Subprotocols = append([]string{d.Val()}, d.RemainingArgs()...)
+	case "compression":
+		h.Compression = d.Val()
+	case "max_message_size":
+		return parseSize(d, option, &h.MaxMessageSize)
+	case "max_connections":
+		err := parseCount(d, option, &h.MaxConnections)
+		if err == nil && d.NextArg() {
+			err = parseCount(d, option, &h.MaxConnectionsPerClient)
+		}
+		return err
+	case "write_timeout":
+		return parseDuration(d, option, &h.WriteTimeout)
+	case "max_lifetime":
+		return parseDuration(d, option, &h.MaxLifetime)
+	case "close_delay":
+		return parseDuration(d, option, &h.CloseDelay)
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalKeepalive(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	if d.Val() == "off" {
+		h.KeepaliveInterval = -1
+		return nil
+	}
+	if err := parseDuration(d, "keepalive", &h.KeepaliveInterval); err != nil {
+		return err
+	}
+	if d.NextArg() {
+		return parseDuration(d, "keepalive", &h.KeepaliveTimeout)
+	}
+	return nil
+}
+
+// parseSize parses the current argument of an option as bytes, 1 or more.
+func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
+	n, err := humanize.ParseBytes(d.Val())
+	if err != nil {
+		return d.Errf("parsing %s '%s': %v", option, d.Val(), err)
+	}
+	if n == 0 || n > math.MaxInt64 {
+		return d.Errf("parsing %s '%s': it must be from 1 byte to 8 EiB", option, d.Val())
+	}
+	*size = int64(n)
+	return nil
+}
+
+// parseCount parses the current argument of an option as a number, 1 or more.
+func parseCount(d *caddyfile.Dispenser, option string, count *int) error {
+	n, err := strconv.ParseUint(d.Val(), 10, 31)
+	if err != nil || n == 0 {
+		return d.Errf("parsing %s '%s': it must be a whole number above 0", option, d.Val())
+	}
+	*count = int(n)
+	return nil
+}
+
+// parseDuration parses the current argument of an option as a time above zero.
+func parseDuration(d *caddyfile.Dispenser, option string, duration *caddy.Duration) error {
+	n, err := caddy.ParseDuration(d.Val())
+	if err != nil {
+		return d.Errf("parsing %s '%s': %v", option, d.Val(), err)
+	}
+	if n <= 0 {
+		return d.Errf("parsing %s '%s': it must be above 0", option, d.Val())
+	}
+	*duration = caddy.Duration(n)
+	return nil
+}
+
+// Interface guard
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

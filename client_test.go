@@ -1,0 +1,358 @@
+package caddywebsocket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/net/http2"
+)
+
+// protocols are the ways to open a socket.
+var protocols = []string{"http1", "tls", "http2", "http3"}
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// A peer is a client that sees and sends single frames.
+type peer struct {
+	t    *testing.T
+	name string // of the protocol
+	res  *http.Response
+	rw   io.ReadWriteCloser
+	br   *bufio.Reader
+	// deadline bounds reads.
+	deadline func(time.Time) error
+}
+
+// dial opens a socket at path over the named protocol. The header fields are
+// those of the request beyond what a handshake needs.
+func (s *server) dial(t *testing.T, protocol, path string, header ...string) *peer {
+	t.Helper()
+	p := s.attempt(t, protocol, path, header...)
+	want := http.StatusOK
+	if p.res.ProtoMajor == 1 {
+		want = http.StatusSwitchingProtocols
+	}
+	if p.res.StatusCode != want {
+		t.Fatalf("%s: status is %d, want %d", protocol, p.res.StatusCode, want)
+	}
+	return p
+}
+
+// attempt is dial that takes any answer. A field with the value "-" is left
+// out, one that stands twice is sent twice.
+func (s *server) attempt(t *testing.T, protocol, path string, header ...string) *peer {
+	t.Helper()
+	h := http.Header{"Sec-Websocket-Version": {"13"}}
+	if protocol == "http1" || protocol == "tls" {
+		h["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25jZQ=="}
+		h["Connection"] = []string{"Upgrade"}
+		h["Upgrade"] = []string{"websocket"}
+	}
+	given := make(map[string]bool)
+	for i := 0; i < len(header); i += 2 {
+		name := http.CanonicalHeaderKey(header[i])
+		if !given[name] {
+			h.Del(name)
+		}
+		given[name] = true
+		if header[i+1] != "-" {
+			h.Add(name, header[i+1])
+		}
+	}
+	p := &peer{t: t, name: protocol}
+	switch protocol {
+	case "http1", "tls":
+		p.connect1(s, path, h)
+	case "http2":
+		p.connect2(s, path, h)
+	case "http3":
+		p.connect3(s, path, h)
+	default:
+		t.Fatalf("unknown protocol %q", protocol)
+	}
+	t.Cleanup(func() { p.rw.Close() })
+	return p
+}
+
+func (p *peer) connect1(s *server, path string, h http.Header) {
+	p.t.Helper()
+	address := s.plain
+	if p.name == "tls" {
+		address = s.secure
+	}
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if p.name == "tls" {
+		conn = tls.Client(conn, insecure("http/1.1"))
+	}
+	p.rw, p.deadline = conn, conn.SetReadDeadline
+	p.br = bufio.NewReader(conn)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", path, address)
+	h.Write(&b)
+	b.WriteString("\r\n")
+	if _, err := conn.Write(b.Bytes()); err != nil {
+		p.t.Fatal(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(patience))
+	if p.res, err = http.ReadResponse(p.br, nil); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// h2Socket is the two halves of an HTTP/2 stream.
+type h2Socket struct {
+	io.ReadCloser
+	w         *io.PipeWriter
+	transport *http2.Transport
+}
+
+func (s h2Socket) Write(p []byte) (int, error) { return s.w.Write(p) }
+
+func (s h2Socket) Close() error {
+	s.w.Close()
+	s.ReadCloser.Close()
+	s.transport.CloseIdleConnections()
+	return nil
+}
+
+func (p *peer) connect2(s *server, path string, h http.Header) {
+	p.t.Helper()
+	r, w := io.Pipe()
+	transport := &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}
+	req, err := http.NewRequest(http.MethodConnect, "https://"+s.secure+path, r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header = h
+	req.Header[":protocol"] = []string{"websocket"}
+	if p.res, err = transport.RoundTrip(req); err != nil {
+		p.t.Fatal(err)
+	}
+	p.rw = h2Socket{p.res.Body, w, transport}
+	p.br = bufio.NewReader(p.res.Body)
+	// A body has no deadline, but closing it ends a read.
+	var timer *time.Timer
+	p.deadline = func(at time.Time) error {
+		if timer != nil {
+			timer.Stop()
+		}
+		timer = time.AfterFunc(time.Until(at), func() { p.res.Body.Close() })
+		return nil
+	}
+	p.t.Cleanup(func() {
+		if timer != nil {
+			timer.Stop()
+		}
+	})
+}
+
+// h3Socket is an HTTP/3 stream on a connection of its own.
+type h3Socket struct {
+	*http3.RequestStream
+	conn      *quic.Conn
+	transport *http3.Transport
+}
+
+func (s h3Socket) Close() error {
+	s.RequestStream.Close()
+	s.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+	return s.transport.Close()
+}
+
+func (p *peer) connect3(s *server, path string, h http.Header) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := quic.DialAddr(ctx, s.h3Address(p.t), insecure("h3"), &quic.Config{MaxIdleTimeout: time.Minute})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	transport := new(http3.Transport)
+	stream, err := transport.NewClientConn(conn).OpenRequestStream(ctx)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodConnect, "https://"+s.secure+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Proto, req.Header = "websocket", h
+	if err := stream.SendRequestHeader(req); err != nil {
+		p.t.Fatal(err)
+	}
+	if p.res, err = stream.ReadResponse(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.rw, p.deadline = h3Socket{stream, conn, transport}, stream.SetReadDeadline
+	p.br = bufio.NewReader(stream)
+}
+
+// body is the body of a response that is no socket.
+func (p *peer) body() string {
+	p.t.Helper()
+	r := io.Reader(p.res.Body)
+	if p.name == "http3" {
+		r = p.br
+	}
+	p.deadline(time.Now().Add(patience))
+	body, err := io.ReadAll(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(body)
+}
+
+// testMask is the key that test clients mask with.
+var testMask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
+
+// clientFrame makes a masked frame with the given first byte.
+func clientFrame(first byte, payload []byte) []byte {
+	frame := appendFrameHeader(nil, first, len(payload))
+	frame[1] |= maskBit
+	frame = append(frame, testMask[:]...)
+	start := len(frame)
+	frame = append(frame, payload...)
+	for i := range payload {
+		frame[start+i] ^= testMask[i%4]
+	}
+	return frame
+}
+
+// write sends bytes as they are.
+func (p *peer) write(data ...[]byte) {
+	p.t.Helper()
+	if _, err := p.rw.Write(bytes.Join(data, nil)); err != nil {
+		p.t.Fatalf("%s: writing: %v", p.name, err)
+	}
+}
+
+// send sends an unfragmented frame.
+func (p *peer) send(op opcode, payload string) {
+	p.t.Helper()
+	p.write(clientFrame(finBit|byte(op), []byte(payload)))
+}
+
+// sendClose sends a Close frame.
+func (p *peer) sendClose(code int, reason string) {
+	p.t.Helper()
+	p.send(opClose, string(closePayload(code, reason)))
+}
+
+// A frame is what a peer received.
+type frame struct {
+	first   byte
+	payload []byte
+}
+
+func (f frame) op() opcode { return opcode(f.first & 0xf) }
+
+// tryRead receives the next frame or the error that comes in its place.
+func (p *peer) tryRead() (frame, error) {
+	p.deadline(time.Now().Add(patience))
+	var head [2]byte
+	if _, err := io.ReadFull(p.br, head[:]); err != nil {
+		return frame{}, err
+	}
+	if head[1]&maskBit != 0 {
+		return frame{}, errors.New("masked frame from a server")
+	}
+	size := uint64(head[1])
+	var long [8]byte
+	switch size {
+	case 126:
+		if _, err := io.ReadFull(p.br, long[:2]); err != nil {
+			return frame{}, err
+		}
+		size = uint64(binary.BigEndian.Uint16(long[:]))
+	case 127:
+		if _, err := io.ReadFull(p.br, long[:]); err != nil {
+			return frame{}, err
+		}
+		size = binary.BigEndian.Uint64(long[:])
+	}
+	payload := make([]byte, size)
+	_, err := io.ReadFull(p.br, payload)
+	return frame{head[0], payload}, err
+}
+
+// read receives the next frame.
+func (p *peer) read() frame {
+	p.t.Helper()
+	f, err := p.tryRead()
+	if err != nil {
+		p.t.Fatalf("%s: reading: %v", p.name, err)
+	}
+	return f
+}
+
+// expect receives an unfragmented frame and compares it.
+func (p *peer) expect(op opcode, payload string) {
+	p.t.Helper()
+	f := p.read()
+	if f.first != finBit|byte(op) || string(f.payload) != payload {
+		p.t.Fatalf("%s: got frame %#x %.60q of %d bytes, want opcode %d %.60q of %d bytes",
+			p.name, f.first, f.payload, len(f.payload), op, payload, len(payload))
+	}
+}
+
+// expectClose receives a Close frame with the given code, and a reason that
+// contains reason.
+func (p *peer) expectClose(code int, reason string) {
+	p.t.Helper()
+	f := p.read()
+	if f.first != finBit|byte(opClose) {
+		p.t.Fatalf("%s: got frame %#x %.60q, want a close frame", p.name, f.first, f.payload)
+	}
+	got, text := 1005, ""
+	if len(f.payload) > 0 {
+		got, text = int(binary.BigEndian.Uint16(f.payload)), string(f.payload[2:])
+	}
+	if got != code || !strings.Contains(text, reason) {
+		p.t.Fatalf("%s: closed with %d %q, want %d %q", p.name, got, text, code, reason)
+	}
+}
+
+// expectEnd makes sure that nothing comes any more, and that the server says so.
+func (p *peer) expectEnd() {
+	p.t.Helper()
+	f, err := p.tryRead()
+	if err == nil {
+		p.t.Fatalf("%s: got frame %#x %.60q, want the end", p.name, f.first, f.payload)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		p.t.Fatalf("%s: the server didn't end", p.name)
+	}
+}
+
+// echo sends a message and receives it back.
+func (p *peer) echo(op opcode, payload string) {
+	p.t.Helper()
+	p.send(op, payload)
+	p.expect(op, payload)
+}
+
+// bye closes the socket as a client should.
+func (p *peer) bye() {
+	p.t.Helper()
+	p.sendClose(1000, "bye")
+	p.expectClose(1000, "bye")
+	p.expectEnd()
+}

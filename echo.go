@@ -1,0 +1,296 @@
+package caddywebsocket
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+)
+
+// maxEchoFrame is the longest message, in bytes, that always comes back in one
+// frame. A longer one comes back in frames of this size as it arrives.
+const maxEchoFrame = 64 << 10
+
+// blocks holds the buffers for messages that outgrow the receive buffer, with a
+// little room for data that grow when they are compressed.
+var blocks = &bufferPool{size: maxReplyHeader + maxEchoFrame + 64}
+
+// An echo sends every message back as it came: the same type, the same bytes.
+type echo struct {
+	*session
+	in    receiver
+	limit int64 // of a message, in bytes; 0: none
+}
+
+func newEcho(s *session, deflate bool) *echo {
+	return &echo{
+		session: s,
+		limit:   s.handler.MaxMessageSize,
+		in: receiver{
+			in:      s.stream,
+			life:    &s.life,
+			flush:   s.out.flush,
+			deflate: deflate,
+			pool:    s.handler.buffers,
+		},
+	}
+}
+
+// serve echoes until the socket has closed.
+func (e *echo) serve() {
+	err := e.messages()
+	if errors.Is(err, errCloseSent) {
+		// The timer has begun the closing handshake.
+		if err = e.in.discard(); err == nil {
+			err = &peerClosed{}
+		}
+	}
+	e.close(err)
+	e.in.release()
+}
+
+// messages echoes until err says why it can't go on.
+func (e *echo) messages() error {
+	for {
+		h, n, err := e.nextData()
+		if err != nil {
+			return err
+		}
+		switch {
+		case h.rsv == rsv1Bit:
+			err = e.deflated(h, n)
+		case h.fin && h.length <= int64(e.in.pool.size-n):
+			err = e.short(h, n)
+		default:
+			err = e.long(h, n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// nextData receives the header of the next frame of a message, and answers the
+// control frames before it.
+func (e *echo) nextData() (frameHeader, int, error) {
+	for {
+		h, n, err := e.in.next()
+		if err != nil || !h.opcode.isControl() {
+			return h, n, err
+		}
+		payload, err := e.in.whole(h, n, nil)
+		if err != nil {
+			return h, n, err
+		}
+		switch h.opcode {
+		case opClose:
+			return h, n, parseClose(payload)
+		case opPing:
+			err = e.reply(finBit|byte(opPong), n, len(payload))
+		case opPong:
+			e.in.r += n + len(payload)
+		}
+		if err != nil {
+			return h, n, err
+		}
+	}
+}
+
+// checkSize checks that a message of size bytes may have more.
+func (e *echo) checkSize(size, more int64) error {
+	if e.limit > 0 && more > e.limit-size {
+		return &closeError{websocket.CloseMessageTooBig, fmt.Sprintf("message of more than %d bytes", e.limit)}
+	}
+	return nil
+}
+
+// short echoes a message that is one frame and fits in the receive buffer.
+func (e *echo) short(h frameHeader, n int) error {
+	if err := e.checkSize(0, h.length); err != nil {
+		return err
+	}
+	var text *utf8Checker
+	if h.opcode == opText {
+		text = new(utf8Checker)
+	}
+	payload, err := e.in.whole(h, n, text)
+	if err != nil {
+		return err
+	}
+	if text != nil && !text.complete() {
+		return errInvalidUTF8
+	}
+	return e.reply(finBit|byte(h.opcode), n, len(payload))
+}
+
+// reply sends the frame that lies unread in the receive buffer back from where
+// it lies: a server's header is the shorter one, by the masking key.
+func (e *echo) reply(first byte, n, size int) error {
+	start := e.in.r + n - replyHeaderLen(size)
+	e.in.r += n + size
+	frame := e.in.buf.p[start:e.in.r]
+	appendFrameHeader(frame[:0], first, size)
+	return e.out.send(frame, e.in.r < e.in.w)
+}
+
+// long echoes a message of many frames or of one that is too long for the
+// receive buffer: in one frame if it is no longer than maxEchoFrame, else in
+// several.
+func (e *echo) long(h frameHeader, n int) error {
+	m := newOutgoing(e, byte(h.opcode))
+	defer m.release()
+	var text *utf8Checker
+	if h.opcode == opText {
+		text = new(utf8Checker)
+	}
+	var size int64
+	for {
+		if err := e.checkSize(size, h.length); err != nil {
+			return err
+		}
+		size += h.length
+		e.in.begin(h, n)
+		for e.in.remaining > 0 {
+			room, err := m.room()
+			if err != nil {
+				return err
+			}
+			k, err := e.in.payload(room)
+			if err != nil {
+				return err
+			}
+			if text != nil && !text.write(room[:k]) {
+				return errInvalidUTF8
+			}
+			m.n += k
+		}
+		if h.fin {
+			break
+		}
+		var err error
+		if h, n, err = e.nextData(); err != nil {
+			return err
+		}
+	}
+	if text != nil && !text.complete() {
+		return errInvalidUTF8
+	}
+	return m.send(finBit)
+}
+
+// An outgoing is a message on its way out, with room for a header in front. It
+// starts in a buffer of the size of the receive buffer, so that a peer has to
+// send that much before it is given a larger one.
+type outgoing struct {
+	*echo
+	first byte // the first byte of the next frame but for the fin bit
+	buf   *buffer
+	n     int // how much of buf is in use
+	drop  int // how much of the end of the message isn't sent
+	large bool
+}
+
+func newOutgoing(e *echo, first byte) *outgoing {
+	return &outgoing{echo: e, first: first, buf: e.in.pool.get(), n: maxReplyHeader}
+}
+
+// room gives the unused part of the buffer, which is not empty: a full one is
+// exchanged for a larger, or sent as a frame.
+func (m *outgoing) room() ([]byte, error) {
+	if m.n == len(m.buf.p) {
+		if m.large || len(m.buf.p) >= blocks.size {
+			if err := m.send(0); err != nil {
+				return nil, err
+			}
+		} else {
+			block := blocks.get()
+			copy(block.p, m.buf.p)
+			m.release()
+			m.buf, m.large = block, true
+		}
+	}
+	return m.buf.p[m.n:], nil
+}
+
+// send sends what has gathered as one frame.
+func (m *outgoing) send(fin byte) error {
+	size := m.n - m.drop - maxReplyHeader
+	frame := m.buf.p[maxReplyHeader-replyHeaderLen(size) : m.n-m.drop]
+	appendFrameHeader(frame[:0], fin|m.first, size)
+	if err := m.out.send(frame, m.in.r < m.in.w); err != nil {
+		return err
+	}
+	m.first = byte(opContinuation)
+	m.n = maxReplyHeader + copy(m.buf.p[maxReplyHeader:], m.buf.p[m.n-m.drop:m.n])
+	return nil
+}
+
+func (m *outgoing) release() {
+	if m.large {
+		blocks.put(m.buf)
+	} else {
+		m.in.pool.put(m.buf)
+	}
+}
+
+// A peerClosed is the client's Close frame.
+type peerClosed struct {
+	code   int // 1005: none
+	reason string
+}
+
+func (e *peerClosed) Error() string { return fmt.Sprintf("client closed: %d %s", e.code, e.reason) }
+
+// parseClose parses the payload of a Close frame (RFC 6455 §5.5.1). It always
+// returns an error: a peerClosed, or a closeError if the frame breaks a rule.
+func parseClose(payload []byte) error {
+	switch len(payload) {
+	case 0:
+		return &peerClosed{code: websocket.CloseNoStatusReceived}
+	case 1:
+		return protocolError("close frame with half a code")
+	}
+	code := int(binary.BigEndian.Uint16(payload))
+	if !validCloseCode(code) {
+		return protocolError("close code %d", code)
+	}
+	if !utf8.Valid(payload[2:]) {
+		return errInvalidUTF8
+	}
+	return &peerClosed{code, string(payload[2:])}
+}
+
+// close ends the socket after err, with what of the closing handshake is left
+// to do (RFC 6455 §7).
+func (e *echo) close(err error) {
+	var (
+		closed *peerClosed
+		broken *closeError
+	)
+	switch {
+	case errors.As(err, &closed):
+		e.ends(ending{byClient, closed.code, closed.reason})
+		e.out.control(opClose, closePayload(closed.code, closed.reason))
+	case errors.As(err, &broken):
+		e.ends(ending{byServer, broken.code, broken.reason})
+		e.out.control(opClose, closePayload(broken.code, broken.reason))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		e.ends(ending{byWriteTimeout, websocket.CloseAbnormalClosure, err.Error()})
+		return
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		e.ends(ending{byClient, websocket.CloseAbnormalClosure, "connection ended without a close frame"})
+		return
+	default:
+		e.ends(ending{byError, websocket.CloseAbnormalClosure, err.Error()})
+		return
+	}
+	// To close a connection with unread bytes resets it, and the reset can
+	// overtake the Close frame.
+	if e.stream.hangUp() {
+		e.in.drain()
+	}
+}

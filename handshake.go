@@ -1,0 +1,235 @@
+package caddywebsocket
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"golang.org/x/net/http/httpguts"
+)
+
+// isHandshake reports whether r attempts a WebSocket handshake: an upgrade on
+// HTTP/1.1 (RFC 6455 §4.1), Extended CONNECT on HTTP/2 (RFC 8441 §4) and HTTP/3
+// (RFC 9220 §3).
+func isHandshake(r *http.Request) bool {
+	switch r.ProtoMajor {
+	case 1:
+		return httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") &&
+			httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
+	case 2:
+		protocol := r.Header[":protocol"]
+		return r.Method == http.MethodConnect && len(protocol) == 1 && strings.EqualFold(protocol[0], "websocket")
+	case 3:
+		return r.Method == http.MethodConnect && strings.EqualFold(r.Proto, "websocket")
+	}
+	return false
+}
+
+// checkHandshake checks an attempted handshake against RFC 6455 §4.2.1. The
+// error carries the status of the answer, for which h gets the headers.
+func checkHandshake(h http.Header, r *http.Request) error {
+	if r.ProtoMajor == 1 {
+		if r.Method != http.MethodGet {
+			h.Set("Allow", http.MethodGet)
+			return refusal(http.StatusMethodNotAllowed, "method is %s, not GET", r.Method)
+		}
+		if r.ProtoMinor < 1 {
+			return refusal(http.StatusBadRequest, "HTTP version is 1.0, not 1.1 or higher")
+		}
+		if r.ContentLength != 0 {
+			return refusal(http.StatusBadRequest, "request has a body")
+		}
+	}
+	if version := r.Header["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
+		h["Sec-WebSocket-Version"] = []string{"13"}
+		return refusal(http.StatusUpgradeRequired, "Sec-WebSocket-Version is %q, not 13", version)
+	}
+	if r.ProtoMajor == 1 {
+		key := r.Header["Sec-Websocket-Key"]
+		if len(key) != 1 || !validKey(key[0]) {
+			return refusal(http.StatusBadRequest, "Sec-WebSocket-Key is %q, not 16 bytes in base64", key)
+		}
+	}
+	if _, err := offeredSubprotocols(r.Header); err != nil {
+		return refusal(http.StatusBadRequest, "Sec-WebSocket-Protocol: %v", err)
+	}
+	if _, err := parseExtensions(r.Header["Sec-Websocket-Extensions"]); err != nil {
+		return refusal(http.StatusBadRequest, "Sec-WebSocket-Extensions: %v", err)
+	}
+	return nil
+}
+
+// refusal is an error that answers a handshake with status.
+func refusal(status int, format string, args ...any) error {
+	return caddyhttp.Error(status, fmt.Errorf("refusing handshake: "+format, args...))
+}
+
+func validKey(key string) bool {
+	decoded, err := base64.StdEncoding.DecodeString(key)
+	return err == nil && len(decoded) == 16
+}
+
+// offeredSubprotocols lists what the client offers, in its order of preference.
+// Several headers are one list (RFC 6455 §11.3.4).
+func offeredSubprotocols(h http.Header) ([]string, error) {
+	values := h["Sec-Websocket-Protocol"]
+	if len(values) == 0 {
+		return nil, nil
+	}
+	names := strings.Split(strings.Join(values, ","), ",")
+	seen := make(map[string]bool, len(names))
+	for i, name := range names {
+		name = strings.Trim(name, " \t")
+		if !httpguts.ValidHeaderFieldName(name) { // a token, as a field name is
+			return nil, fmt.Errorf("%q is not a token", name)
+		}
+		if seen[name] {
+			return nil, fmt.Errorf("%q stands twice", name)
+		}
+		seen[name] = true
+		names[i] = name
+	}
+	return names, nil
+}
+
+// An accepted is what a handshake came to.
+type accepted struct {
+	stream      stream
+	subprotocol string
+	deflate     bool
+}
+
+// accept answers a handshake that has passed all checks and gives the stream of
+// frames that follows.
+//
+// gorilla's Upgrader decides on the answer. It knows HTTP/1.1 only and writes
+// to the connection itself, past access logs and header directives. So it is
+// given the request as HTTP/1.1 would have it and a connection that keeps what
+// it writes, and the answer goes out through w.
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, error) {
+	deflate := h.Compression == "on" && acceptsDeflate(r.Header)
+	head := heads.Get().(*responseHead)
+	defer head.release()
+	conn, err := h.upgrader.Upgrade(head, http1Request(r, deflate), nil)
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("upgrading: %w", err))
+	}
+	head.copyTo(w.Header(), r.ProtoMajor == 1)
+	a := &accepted{subprotocol: conn.Subprotocol(), deflate: deflate}
+	if r.ProtoMajor == 1 {
+		a.stream, err = hijack(w, r, time.Duration(h.WriteTimeout))
+		return a, err
+	}
+	a.stream = newBodyStream(w, r, time.Duration(h.WriteTimeout), h.logger)
+	w.WriteHeader(http.StatusOK)
+	http.NewResponseController(w).Flush() // if it fails, so does the first read
+	return a, nil
+}
+
+// http1Request is a handshake as gorilla's Upgrader wants to see it: on HTTP/1.1,
+// with at most one header each, and with permessage-deflate only if it is to
+// be accepted.
+func http1Request(r *http.Request, deflate bool) *http.Request {
+	header := http.Header{
+		"Connection":            {"Upgrade"},
+		"Upgrade":               {"websocket"},
+		"Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key":     r.Header["Sec-Websocket-Key"],
+	}
+	if r.ProtoMajor > 1 {
+		// There is no key there; that of RFC 6455 §1.3 is as good as any.
+		header["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25jZQ=="}
+	}
+	if offered := r.Header["Sec-Websocket-Protocol"]; len(offered) > 0 {
+		header["Sec-Websocket-Protocol"] = []string{strings.Join(offered, ",")}
+	}
+	if deflate {
+		header["Sec-Websocket-Extensions"] = []string{deflateExtension}
+	}
+	return &http.Request{Method: http.MethodGet, Header: header}
+}
+
+// hijack sends a 101 with the headers in w and takes the connection over.
+func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (stream, error) {
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, brw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("hijacking connection: %w", err))
+	}
+	early, _ := brw.Reader.Peek(brw.Reader.Buffered())
+	socket, ok := r.Context().Value(connCtxKey).(net.Conn)
+	if !ok {
+		socket = conn
+	}
+	return newConnStream(conn, socket, bytes.Clone(early), writeTimeout), nil
+}
+
+// connCtxKey is where a request's context has the connection that it came on.
+const connCtxKey caddy.CtxKey = "websocket_conn"
+
+// A responseHead is the response writer and the connection that an Upgrader
+// writes the head of its response to.
+type responseHead struct {
+	http.ResponseWriter // nil: the Upgrader reports errors, it doesn't write them
+	net.Conn            // nil: it has no use for the rest of a connection
+	brw                 *bufio.ReadWriter
+	head                []byte
+}
+
+// Large enough for the Upgrader to take them for its own instead of making some.
+const headBufferSize = 512
+
+var heads = sync.Pool{New: func() any {
+	return &responseHead{brw: bufio.NewReadWriter(
+		bufio.NewReaderSize(nil, headBufferSize), bufio.NewWriterSize(nil, headBufferSize))}
+}}
+
+func (h *responseHead) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h.brw.Reader.Reset(h)
+	h.brw.Writer.Reset(h)
+	return h, h.brw, nil
+}
+
+func (h *responseHead) Write(p []byte) (int, error) {
+	h.head = append(h.head, p...)
+	return len(p), nil
+}
+
+func (h *responseHead) Read([]byte) (int, error)         { return 0, errors.New("no connection") }
+func (h *responseHead) SetDeadline(time.Time) error      { return nil }
+func (h *responseHead) SetWriteDeadline(time.Time) error { return nil }
+func (h *responseHead) Close() error                     { return nil }
+
+func (h *responseHead) release() {
+	h.head = h.head[:0]
+	heads.Put(h)
+}
+
+// copyTo copies the fields of the head, all of them or those that HTTP/2 and
+// HTTP/3 have too. Their names stay spelled as RFC 6455 has them, for clients
+// that compare letters.
+func (h *responseHead) copyTo(header http.Header, all bool) {
+	_, fields, _ := strings.Cut(string(h.head), "\r\n")
+	for line := range strings.SplitSeq(fields, "\r\n") {
+		name, value, ok := strings.Cut(line, ": ")
+		if !ok {
+			continue
+		}
+		switch name {
+		case "Upgrade", "Connection", "Sec-WebSocket-Accept":
+			if !all {
+				continue
+			}
+		}
+		header[name] = []string{value}
+	}
+}

@@ -1,0 +1,38 @@
+// Package http2 turns on WebSockets over HTTP/2 (RFC 8441) in the program that
+// imports it:
+//
+//	import _ "github.com/seed-21dbdb71/caddy-websocket/http2"
+//
+// Go's HTTP/2 server knows Extended CONNECT but advertises it only under
+// GODEBUG=http2xconnect=1, which net/http and golang.org/x/net/http2 read when
+// they are initialised. This package sets it before they do: Go initialises
+// packages in the order of their import paths as far as their imports allow,
+// so this one imports nothing but os and must keep a path that sorts before
+// theirs.
+//
+// A value that the environment sets itself, http2xconnect=0 above all, wins.
+// See https://go.dev/issue/71128.
+package http2
+
+import "os"
+
+const setting = "http2xconnect="
+
+func init() {
+	if value := os.Getenv("GODEBUG"); value == "" {
+		os.Setenv("GODEBUG", setting+"1")
+	} else if !mentions(value) {
+		os.Setenv("GODEBUG", value+","+setting+"1")
+	}
+}
+
+// mentions is strings.Contains for the setting: importing strings would put
+// this package behind it in the order of initialisation.
+func mentions(value string) bool {
+	for i := 0; i+len(setting) <= len(value); i++ {
+		if value[i:i+len(setting)] == setting {
+			return true
+		}
+	}
+	return false
+}

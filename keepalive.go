@@ -1,0 +1,44 @@
+package caddywebsocket
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// keepalive knows when a socket's peer was last heard and last written to, and
+// from that when a Ping is due and when the peer is dead. It holds no timer: a
+// session asks it when to look again.
+type keepalive struct {
+	interval time.Duration // 0: no pings and no death
+	timeout  time.Duration
+	start    time.Time
+	// Times since start, kept by those who read and write.
+	lastHeard, lastSent atomic.Int64
+	lastPing            time.Duration // the session's timer alone uses it
+}
+
+func (k *keepalive) now() time.Duration { return time.Since(k.start) }
+
+// heard notes that bytes came in: any byte is a sign of life, one in the middle
+// of a slow frame too.
+func (k *keepalive) heard() { k.lastHeard.Store(int64(k.now())) }
+
+// sent notes that bytes went out.
+func (k *keepalive) sent() { k.lastSent.Store(int64(k.now())) }
+
+// check tells what is due at this moment and how long it is until something
+// else can be. A Ping is due when either direction has been silent for the
+// interval, and again at each interval for as long as it stays so.
+func (k *keepalive) check() (ping, dead bool, next time.Duration) {
+	now := k.now()
+	heard := time.Duration(k.lastHeard.Load())
+	silent := min(heard, time.Duration(k.lastSent.Load()))
+	if now >= heard+k.timeout {
+		return false, true, 0
+	}
+	if now >= max(silent, k.lastPing)+k.interval {
+		ping = true
+		k.lastPing = now
+	}
+	return ping, false, min(max(silent, k.lastPing)+k.interval, heard+k.timeout) - now
+}

@@ -1,0 +1,343 @@
+// Package caddywebsocket is a Caddy HTTP handler that speaks WebSocket inside
+// Caddy's routing and TLS stack: http.handlers.websocket, and the directive
+// websocket of the Caddyfile.
+package caddywebsocket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/net/http/httpguts"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+const (
+	modeEcho        = "echo"
+	modePassthrough = "passthrough"
+
+	defaultKeepaliveInterval = 2 * time.Minute
+	defaultBufferSize        = 4 << 10
+	minBufferSize            = 512
+	maxBufferSize            = 1 << 20
+	defaultWriteTimeout      = 10 * time.Second
+)
+
+// Handler speaks WebSocket: an echo endpoint on HTTP/1.1, HTTP/2 and HTTP/3.
+//
+// A request that is not a WebSocket handshake goes on to the next handler. A
+// handshake that breaks RFC 6455 §4.2.1 is refused with status 400, 405 or 426,
+// one of a wrong origin with 403, one socket too many with 503; each of these
+// can be rendered by `handle_errors`. An accepted socket has status 101 in the
+// access log, 200 on HTTP/2 and HTTP/3, and keeps the handlers around this one
+// waiting until it has closed, so that logs, metrics and traces cover all of it.
+//
+// Sockets survive a reload of the config. When Caddy exits they are closed with
+// code 1001.
+//
+// HTTP/2 needs the package
+// `github.com/seed-21dbdb71/caddy-websocket/http2` in the build, or
+// `GODEBUG=http2xconnect=1` in the environment.
+type Handler struct {
+	// What is done with a socket. `echo` accepts it and sends every message back.
+	// `passthrough` leaves it to the next handler and supervises it; in this
+	// version it answers every handshake with status 501.
+	// Default: `echo`.
+	Mode string `json:"mode,omitempty"`
+
+	// How long either direction may be silent before the client is sent a Ping,
+	// which also keeps proxies in between from closing the socket. Negative: no
+	// pings, and no `keepalive_timeout`.
+	// Default: `2m`.
+	KeepaliveInterval caddy.Duration `json:"keepalive_interval,omitempty"`
+
+	// How long nothing at all may come from the client, not even the answer to a
+	// Ping, before it counts as dead and its socket is closed with code 1001 and
+	// cut. It must be longer than the interval.
+	// Default: twice `keepalive_interval`.
+	KeepaliveTimeout caddy.Duration `json:"keepalive_timeout,omitempty"`
+
+	// The receive buffer: how many bytes of a message are read at once. A longer
+	// message is read in larger blocks. Between messages a socket holds no buffer.
+	// From 512 to 1048576 bytes.
+	// Default: `4096`.
+	BufferSize int64 `json:"buffer_size,omitempty"`
+
+	// The origins whose pages may open a socket, each as `scheme://host[:port]`
+	// with an optional `*.` for the first label of the host or `*` for the port;
+	// `self`, the origin of the request itself; `null`; or `*`, any origin.
+	// Placeholders are replaced for each request. Another origin, or two
+	// `Origin` headers, get status 403. A request without `Origin`, which no
+	// browser sends, passes.
+	// Default: any origin.
+	AllowedOrigins []string `json:"allowed_origins,omitempty"`
+
+	// Whether a request without `Origin` gets status 403, too.
+	// Default: `false`.
+	RequireOrigin bool `json:"require_origin,omitempty"`
+
+	// The subprotocols that are spoken, the preferred one first. The first that
+	// the client offers as well is chosen; with none in common the socket has
+	// none. For `echo` only.
+	// Default: none.
+	Subprotocols []string `json:"subprotocols,omitempty"`
+
+	// Whether permessage-deflate is negotiated (RFC 7692): `on` or `off`. In
+	// `passthrough` the client's offer goes on to the next handler unless this is
+	// `off`.
+	// Default: `off` for `echo`, none for `passthrough`.
+	Compression string `json:"compression,omitempty"`
+
+	// The longest message, in bytes, counted after decompression. A longer one
+	// closes the socket with code 1009.
+	// Default: no limit.
+	MaxMessageSize int64 `json:"max_message_size,omitempty"`
+
+	// How many sockets of this handler may be open at once. One more gets status
+	// 503 with `Retry-After`.
+	// Default: no limit.
+	MaxConnections int `json:"max_connections,omitempty"`
+
+	// The same for each client IP address, which is that of `{client_ip}`. It
+	// can't be more than `max_connections`.
+	// Default: no limit.
+	MaxConnectionsPerClient int `json:"max_connections_per_client,omitempty"`
+
+	// How long a write to the client may make no progress before the socket is
+	// cut.
+	// Default: `10s`.
+	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
+
+	// How long a socket lives at most. It is closed with code 1001 at a moment
+	// drawn from the last tenth of this time.
+	// Default: no limit.
+	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
+
+	// How long a socket outlives a reload of the config. It is closed with code
+	// 1001 at a moment drawn from the last tenth of this time.
+	// Default: no limit.
+	CloseDelay caddy.Duration `json:"close_delay,omitempty"`
+
+	// Whether a browser that opens the URL gets a page to try the socket with. In
+	// this version it gets status 501. For `echo` only.
+	// Default: `false`.
+	Console bool `json:"console,omitempty"`
+
+	logger   *zap.Logger
+	origins  originPolicy
+	limiter  *limiter
+	upgrader *websocket.Upgrader
+	buffers  *bufferPool
+	unloaded bool // the config was replaced; sessions.mu guards it
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.websocket",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets the defaults and prepares the handler.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.setDefaults()
+	var err error
+	if h.origins, err = newOriginPolicy(h.AllowedOrigins, h.RequireOrigin); err != nil {
+		return err
+	}
+	h.limiter = &limiter{
+		total:     h.MaxConnections,
+		perClient: h.MaxConnectionsPerClient,
+		clients:   make(map[string]int),
+	}
+	h.upgrader = &websocket.Upgrader{
+		Subprotocols:      h.Subprotocols,
+		EnableCompression: h.Compression == "on",
+		CheckOrigin:       func(*http.Request) bool { return true }, // it has been
+		Error:             func(http.ResponseWriter, *http.Request, int, error) {},
+	}
+	h.buffers = &bufferPool{size: int(h.BufferSize) + maxFrameHeader}
+	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		srv.RegisterConnContext(func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connCtxKey, c)
+		})
+		closeOnExit(srv)
+	}
+	return nil
+}
+
+func (h *Handler) setDefaults() {
+	if h.Mode == "" {
+		h.Mode = modeEcho
+	}
+	if h.KeepaliveInterval == 0 {
+		h.KeepaliveInterval = caddy.Duration(defaultKeepaliveInterval)
+	}
+	if h.KeepaliveInterval > 0 && h.KeepaliveTimeout == 0 {
+		h.KeepaliveTimeout = 2 * h.KeepaliveInterval
+	}
+	if h.BufferSize == 0 {
+		h.BufferSize = defaultBufferSize
+	}
+	if h.Compression == "" && h.Mode == modeEcho {
+		h.Compression = "off"
+	}
+	if h.WriteTimeout == 0 {
+		h.WriteTimeout = caddy.Duration(defaultWriteTimeout)
+	}
+}
+
+// Validate makes sure that the config makes sense.
+func (h *Handler) Validate() error {
+	if h.Mode != modeEcho && h.Mode != modePassthrough {
+		return fmt.Errorf("mode '%s': it must be echo or passthrough", h.Mode)
+	}
+	if h.KeepaliveInterval < 0 && h.KeepaliveTimeout != 0 {
+		return fmt.Errorf("keepalive_timeout '%s': there is none when keepalive is off", time.Duration(h.KeepaliveTimeout))
+	}
+	if h.KeepaliveInterval > 0 && h.KeepaliveTimeout <= h.KeepaliveInterval {
+		return fmt.Errorf("keepalive timeout '%s': it must be longer than the interval, which is '%s'",
+			time.Duration(h.KeepaliveTimeout), time.Duration(h.KeepaliveInterval))
+	}
+	if h.BufferSize < minBufferSize || h.BufferSize > maxBufferSize {
+		return fmt.Errorf("buffer_size '%d': it must be from %d to %d bytes", h.BufferSize, minBufferSize, maxBufferSize)
+	}
+	if h.Mode == modePassthrough && len(h.Subprotocols) > 0 {
+		return fmt.Errorf("subprotocols '%s': in passthrough the next handler chooses", strings.Join(h.Subprotocols, " "))
+	}
+	if h.Mode == modePassthrough && h.Console {
+		return errors.New("console: it is for echo, not for passthrough")
+	}
+	for i, name := range h.Subprotocols {
+		if !httpguts.ValidHeaderFieldName(name) { // a token, as a field name is
+			return fmt.Errorf("subprotocols '%s': it must be a token, of letters, digits and !#$%%&'*+-.^_`|~", name)
+		}
+		if slices.Contains(h.Subprotocols[:i], name) {
+			return fmt.Errorf("subprotocols '%s': it stands twice", name)
+		}
+	}
+	switch h.Compression {
+	case "", "on", "off":
+	default:
+		return fmt.Errorf("compression '%s': it must be on or off", h.Compression)
+	}
+	if h.MaxConnections > 0 && h.MaxConnectionsPerClient > h.MaxConnections {
+		return fmt.Errorf("max_connections_per_client '%d': it can't be more than max_connections, which is '%d'",
+			h.MaxConnectionsPerClient, h.MaxConnections)
+	}
+	for _, o := range []struct {
+		name  string
+		value int64
+	}{
+		{"max_message_size", h.MaxMessageSize},
+		{"max_connections", int64(h.MaxConnections)},
+		{"max_connections_per_client", int64(h.MaxConnectionsPerClient)},
+		{"write_timeout", int64(h.WriteTimeout)},
+		{"max_lifetime", int64(h.MaxLifetime)},
+		{"close_delay", int64(h.CloseDelay)},
+	} {
+		if o.value < 0 {
+			return fmt.Errorf("%s '%d': it can't be negative", o.name, o.value)
+		}
+	}
+	if h.Mode == modePassthrough && len(h.AllowedOrigins) == 0 {
+		h.logger.Warn("pages of any origin may open sockets with their visitors' cookies; " +
+			"name the origins in allowed_origins, or write '*' there if that is meant")
+	}
+	return nil
+}
+
+// ServeHTTP refuses or serves a handshake and leaves all else to next.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !isHandshake(r) {
+		if h.Console && wantsConsole(r) {
+			return caddyhttp.Error(http.StatusNotImplemented, errors.New("console: not in this version"))
+		}
+		return next.ServeHTTP(w, r)
+	}
+	if err := checkHandshake(w.Header(), r); err != nil {
+		return err
+	}
+	if err := h.checkOrigin(r); err != nil {
+		return err
+	}
+	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if err := h.limiter.acquire(w.Header(), client); err != nil {
+		return err
+	}
+	defer h.limiter.release(client)
+	if h.Mode == modePassthrough {
+		return caddyhttp.Error(http.StatusNotImplemented, errors.New("passthrough: not in this version"))
+	}
+	return h.serveEcho(w, r)
+}
+
+// checkOrigin checks the request against allowed_origins and require_origin.
+func (h *Handler) checkOrigin(r *http.Request) error {
+	origins := r.Header["Origin"]
+	self := requestOrigin(r.TLS != nil, r.Host)
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	expand := func(s string) string { return repl.ReplaceAll(s, "") }
+	if h.origins.allows(origins, self, expand) {
+		return nil
+	}
+	return refusal(http.StatusForbidden, "origin %q is not allowed", origins)
+}
+
+// wantsConsole reports whether r is a browser's that opens the URL as a page.
+func wantsConsole(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// serveEcho accepts a socket and echoes until it has closed.
+func (h *Handler) serveEcho(w http.ResponseWriter, r *http.Request) error {
+	a, err := h.accept(w, r)
+	if err != nil {
+		return err
+	}
+	s := newSession(h, a.stream)
+	defer s.finish()
+	if !sessions.add(s) {
+		s.plan(0, ending{byShutdown, websocket.CloseGoingAway, "server shutting down"})
+	}
+	defer sessions.remove(s)
+	if c := h.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
+		c.Write(zap.String("id", s.id), zap.String("proto", r.Proto),
+			zap.String("subprotocol", a.subprotocol), zap.Bool("compression", a.deflate))
+	}
+	newEcho(s, a.deflate).serve()
+	if c := h.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
+		c.Write(zap.String("id", s.id), zap.String("closed_by", string(s.end.by)),
+			zap.Int("close_code", s.end.code), zap.String("close_reason", s.end.reason))
+	}
+	return nil
+}
+
+// Cleanup lets the open sockets live on under the next config.
+func (h *Handler) Cleanup() error {
+	sessions.unload(h)
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

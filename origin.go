@@ -1,0 +1,266 @@
+package caddywebsocket
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// An origin is a parsed scheme://host[:port], the form in which browsers
+// send it (RFC 6454 §6.2). Scheme and host are in lower case, and the port is
+// that of the scheme where none is given.
+type origin struct {
+	scheme, host, port string
+}
+
+// An originPattern is one entry of allowed_origins.
+type originPattern struct {
+	kind originKind
+	// For a tuple: what the parts must be equal to. With anySubdomain the host
+	// stands without the label that "*." leaves open; with anyPort port is "".
+	origin
+	anySubdomain, anyPort bool
+}
+
+type originKind byte
+
+const (
+	originTuple originKind = iota // scheme://host[:port]
+	originAny                     // *
+	originSelf                    // self
+	originNull                    // null
+)
+
+// matches reports whether the pattern allows a request with the given Origin
+// header that was made to self.
+func (p originPattern) matches(header string, self origin) bool {
+	switch p.kind {
+	case originAny:
+		return true
+	case originNull:
+		return header == "null"
+	}
+	o, err := parseOrigin(header)
+	if err != nil {
+		return false
+	}
+	if p.kind == originSelf {
+		return o == self
+	}
+	host := o.host
+	if p.anySubdomain {
+		label, parent, _ := strings.Cut(host, ".")
+		if label == "" {
+			return false
+		}
+		host = parent
+	}
+	return o.scheme == p.scheme && host == p.host && (p.anyPort || o.port == p.port)
+}
+
+// parseOriginPattern parses an entry of allowed_origins. Its errors name the
+// rule and, where there is one, the spelling to use instead.
+func parseOriginPattern(s string) (originPattern, error) {
+	switch s {
+	case "*":
+		return originPattern{kind: originAny}, nil
+	case "self":
+		return originPattern{kind: originSelf}, nil
+	case "null":
+		return originPattern{kind: originNull}, nil
+	}
+	var p originPattern
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		if rest, _, _ := strings.Cut(s, "/"); strings.ContainsAny(rest, ".:") || rest == "localhost" {
+			return p, fmt.Errorf("an origin starts with a scheme: write 'https://%s'", rest)
+		}
+		return p, errors.New("an origin is scheme://host[:port], 'self', 'null' or '*'")
+	}
+	switch strings.ToLower(scheme) {
+	case "ws", "wss":
+		return p, fmt.Errorf("an origin is that of the page, not of the socket: write '%s://%s'",
+			map[string]string{"ws": "http", "wss": "https"}[strings.ToLower(scheme)], rest)
+	}
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		return p, fmt.Errorf("an origin has no path, query or fragment: write '%s://%s'", scheme, rest[:i])
+	}
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		return p, fmt.Errorf("an origin has no user name: write '%s://%s'", scheme, rest[i+1:])
+	}
+	authority := rest
+	if host, ok := strings.CutPrefix(authority, "*."); ok {
+		p.anySubdomain = true
+		authority = host
+	}
+	if host, ok := strings.CutSuffix(authority, ":*"); ok {
+		p.anyPort = true
+		authority = host
+	}
+	if strings.Contains(authority, "*") {
+		return p, errors.New("a wildcard stands for the first label or for the port: " +
+			"write 'https://*.example.com', 'https://example.com:*' or '*' for any origin")
+	}
+	o, err := parseOrigin(scheme + "://" + authority)
+	if err != nil {
+		if ascii, ok := asciiHost(authority); ok {
+			return p, fmt.Errorf("browsers send host names in ASCII: write '%s://%s'",
+				scheme, strings.TrimSuffix(rest, authority)+ascii)
+		}
+		return p, err
+	}
+	if p.anySubdomain && strings.ContainsAny(o.host, "[:") {
+		return p, errors.New("an IP address has no subdomains")
+	}
+	if p.anyPort {
+		o.port = ""
+	}
+	p.origin = o
+	return p, nil
+}
+
+// asciiHost gives the spelling in ASCII of an internationalised host name, if
+// host is one.
+func asciiHost(host string) (string, bool) {
+	ascii, err := idna.Lookup.ToASCII(host)
+	return ascii, err == nil && !strings.EqualFold(ascii, host)
+}
+
+// parseOrigin parses the ASCII serialisation of an origin: a scheme, "://", a
+// host, and a port unless it is the scheme's own. A path, even "/", a list of
+// origins or anything else around it is an error.
+func parseOrigin(s string) (origin, error) {
+	scheme, authority, ok := strings.Cut(s, "://")
+	if !ok || !validScheme(scheme) {
+		return origin{}, errors.New("an origin starts with a scheme such as 'https://'")
+	}
+	o := origin{scheme: strings.ToLower(scheme)}
+	var err error
+	if o.host, o.port, err = splitAuthority(authority); err != nil {
+		return origin{}, err
+	}
+	if o.port == "" {
+		o.port = defaultPort(o.scheme)
+	}
+	return o, nil
+}
+
+// requestOrigin is the origin of a page served by the site that a request was
+// made to; the zero origin, which nothing equals, when host is malformed.
+func requestOrigin(secure bool, host string) origin {
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	o, err := parseOrigin(scheme + "://" + host)
+	if err != nil {
+		return origin{}
+	}
+	return o
+}
+
+// splitAuthority splits host[:port] and puts the host in lower case.
+func splitAuthority(s string) (host, port string, err error) {
+	host = s
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
+		host, port = s[:i], s[i+1:]
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+			return "", "", fmt.Errorf("port '%s' is not a number from 1 to 65535", port)
+		}
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		if err != nil || !addr.Is6() || addr.Zone() != "" || !strings.HasSuffix(inner, "]") {
+			return "", "", fmt.Errorf("host '%s' is not an IPv6 address in brackets", host)
+		}
+		return "[" + addr.String() + "]", port, nil
+	}
+	if host == "" {
+		return "", "", errors.New("an origin names a host")
+	}
+	for i := 0; i < len(host); i++ {
+		if !isAlnum(host[i]) && host[i] != '-' && host[i] != '.' && host[i] != '_' {
+			return "", "", fmt.Errorf("host '%s' has a character that host names don't have", host)
+		}
+	}
+	return strings.ToLower(host), port, nil
+}
+
+// validScheme reports whether s is a scheme (RFC 3986 §3.1).
+func validScheme(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !isAlnum(s[i]) && (i == 0 || s[i] != '+' && s[i] != '-' && s[i] != '.') {
+			return false
+		}
+	}
+	return s != "" && !(s[0] >= '0' && s[0] <= '9')
+}
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+func defaultPort(scheme string) string {
+	switch scheme {
+	case "http":
+		return "80"
+	case "https":
+		return "443"
+	}
+	return ""
+}
+
+// An originPolicy decides which origins may open a socket.
+type originPolicy struct {
+	patterns []originPattern
+	// templates are entries with placeholders, parsed anew for each request.
+	templates []string
+	any       bool // whether all origins may
+	required  bool // whether a request must have one
+}
+
+// newOriginPolicy parses the entries of allowed_origins.
+func newOriginPolicy(entries []string, required bool) (originPolicy, error) {
+	policy := originPolicy{any: len(entries) == 0, required: required}
+	for _, entry := range entries {
+		if strings.Contains(entry, "{") {
+			policy.templates = append(policy.templates, entry)
+			continue
+		}
+		p, err := parseOriginPattern(entry)
+		if err != nil {
+			return policy, fmt.Errorf("allowed_origins '%s': %w", entry, err)
+		}
+		policy.patterns = append(policy.patterns, p)
+	}
+	return policy, nil
+}
+
+// allows reports whether the Origin headers of a request made to self pass.
+// expand replaces the placeholders of a template.
+func (p originPolicy) allows(headers []string, self origin, expand func(string) string) bool {
+	switch {
+	case len(headers) > 1:
+		return false
+	case len(headers) == 0 || headers[0] == "":
+		return !p.required
+	case p.any:
+		return true
+	}
+	for _, pattern := range p.patterns {
+		if pattern.matches(headers[0], self) {
+			return true
+		}
+	}
+	for _, template := range p.templates {
+		pattern, err := parseOriginPattern(expand(template))
+		if err == nil && pattern.matches(headers[0], self) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,158 @@
+package caddywebsocket
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/gorilla/websocket"
+)
+
+// sessions are all open sockets of the process, whatever config they began
+// under.
+var sessions = registry{open: make(map[*session]struct{})}
+
+func init() {
+	// For sockets of an earlier config when the last one has no handler of ours.
+	caddy.OnExit(func(ctx context.Context) {
+		sessions.closeAll()
+		sessions.wait(ctx)
+	})
+}
+
+type registry struct {
+	mu       sync.Mutex // guards the following
+	open     map[*session]struct{}
+	exiting  bool          // the process is: no more sockets
+	empty    chan struct{} // closed when the last socket is; nil if nobody waits
+	watching bool          // watchExit is scheduled
+}
+
+// add takes a session in. On exit it reports false: nobody would close it.
+func (g *registry) add(s *session) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.exiting {
+		return false
+	}
+	g.open[s] = struct{}{}
+	if s.handler.unloaded {
+		g.outliveLocked(s)
+	}
+	return true
+}
+
+func (g *registry) remove(s *session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.open, s)
+	if len(g.open) == 0 && g.empty != nil {
+		close(g.empty)
+		g.empty = nil
+	}
+}
+
+// closeAll begins the closing handshake on all sockets, for the process is
+// about to exit.
+func (g *registry) closeAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.exiting {
+		return
+	}
+	g.exiting = true
+	for s := range g.open {
+		s.plan(0, ending{byShutdown, websocket.CloseGoingAway, "server shutting down"})
+	}
+}
+
+// wait waits until all sockets have closed, which after closeAll takes no
+// longer than closeWait and a moment.
+func (g *registry) wait(ctx context.Context) {
+	g.mu.Lock()
+	if len(g.open) == 0 {
+		g.mu.Unlock()
+		return
+	}
+	if g.empty == nil {
+		g.empty = make(chan struct{})
+	}
+	empty := g.empty
+	g.mu.Unlock()
+	timeout := time.NewTimer(closeWait + time.Second)
+	defer timeout.Stop()
+	select {
+	case <-empty:
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+}
+
+// unload lets go of a handler whose config was replaced. Its sockets live on,
+// for close_delay if that is set.
+func (g *registry) unload(h *Handler) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h.unloaded = true
+	for s := range g.open {
+		if s.handler == h {
+			g.outliveLocked(s)
+		}
+	}
+}
+
+// outliveLocked sees to a socket whose config is no longer loaded.
+func (g *registry) outliveLocked(s *session) {
+	if delay := time.Duration(s.handler.CloseDelay); delay > 0 {
+		s.plan(spread(delay), ending{byReload, websocket.CloseGoingAway, "configuration reloaded"})
+	}
+	if !g.watching {
+		g.watching = true
+		time.AfterFunc(exitPoll, g.watchExit)
+	}
+}
+
+// exitPoll is how often the process is looked at on behalf of sockets whose
+// config is no longer loaded.
+const exitPoll = 250 * time.Millisecond
+
+// watchExit closes all sockets when the process exits. A loaded handler is told
+// when its server shuts down. Nobody tells the sockets of earlier configs if
+// the last one has no handler of ours, and an exit waits for those on HTTP/2
+// and HTTP/3 without an end.
+func (g *registry) watchExit() {
+	if caddy.Exiting() {
+		g.closeAll()
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.watching = false
+	for s := range g.open {
+		if s.handler.unloaded {
+			g.watching = true
+			time.AfterFunc(exitPoll, g.watchExit)
+			return
+		}
+	}
+}
+
+// closeOnExit has all sockets closed when srv shuts down because the process
+// exits. That has to begin before Caddy waits for the requests on HTTP/2 and
+// HTTP/3, and to end before it closes the logs.
+func closeOnExit(srv *caddyhttp.Server) {
+	srv.RegisterOnShutdown(func() {
+		if caddy.Exiting() {
+			sessions.closeAll()
+		}
+	})
+	srv.RegisterOnStop(func(ctx context.Context) error {
+		if caddy.Exiting() {
+			sessions.closeAll()
+			sessions.wait(ctx)
+		}
+		return nil
+	})
+}

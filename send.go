@@ -1,0 +1,142 @@
+package caddywebsocket
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+var (
+	// errCloseSent is the answer to a frame that comes after a Close frame.
+	errCloseSent = errors.New("close frame sent")
+	// errSessionOver is the answer to one that comes after the session.
+	errSessionOver = errors.New("session over")
+)
+
+// corkSize is how much may gather before it is sent.
+const corkSize = 16 << 10
+
+var corks = &bufferPool{size: corkSize}
+
+// A sender writes frames to a stream, each in one piece. Small ones gather (are
+// corked) until flush, so that replies to messages that came in together leave
+// in one system call.
+type sender struct {
+	out  stream
+	life *keepalive
+
+	mu        sync.Mutex // guards out's writes and all of the following
+	cork      *buffer    // complete frames; nil while there are none
+	closeSent bool
+	err       error // of the first write that failed
+
+	// due is a control frame that another goroutine wants sent. It doesn't wait
+	// for mu, which a slow peer can keep held for write_timeout: whoever holds mu
+	// sends it before letting go.
+	due atomic.Pointer[controlFrame]
+}
+
+type controlFrame struct {
+	opcode  opcode
+	payload []byte
+}
+
+// send writes a whole frame, header included, or corks it if more is about to
+// follow. The frame's bytes are the caller's again when it returns.
+func (s *sender) send(frame []byte, more bool) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if !more && s.cork == nil || len(frame) > corkSize/2 {
+		if err := s.flushLocked(); err != nil {
+			return err
+		}
+		return s.write(frame)
+	}
+	if s.cork != nil && len(s.cork.p)+len(frame) > corkSize {
+		if err := s.flushLocked(); err != nil {
+			return err
+		}
+	}
+	if s.cork == nil {
+		s.cork = corks.get()
+		s.cork.p = s.cork.p[:0]
+	}
+	s.cork.p = append(s.cork.p, frame...)
+	return nil
+}
+
+// flush sends what has gathered.
+func (s *sender) flush() error {
+	s.mu.Lock()
+	defer s.unlock()
+	return s.flushLocked()
+}
+
+// control sends a control frame and everything before it.
+func (s *sender) control(opcode opcode, payload []byte) error {
+	s.mu.Lock()
+	defer s.unlock()
+	return s.controlLocked(controlFrame{opcode, payload})
+}
+
+// post has a control frame sent between two others without ever waiting for
+// one of the handler's writes. A Close replaces what is still due.
+func (s *sender) post(opcode opcode, payload []byte) {
+	s.due.Store(&controlFrame{opcode, payload})
+	if s.mu.TryLock() {
+		s.unlock()
+	}
+}
+
+func (s *sender) unlock() {
+	for {
+		if f := s.due.Swap(nil); f != nil {
+			s.controlLocked(*f)
+		}
+		s.mu.Unlock()
+		if s.due.Load() == nil || !s.mu.TryLock() {
+			return
+		}
+	}
+}
+
+func (s *sender) ready() error {
+	if s.err == nil && s.closeSent {
+		return errCloseSent
+	}
+	return s.err
+}
+
+func (s *sender) controlLocked(f controlFrame) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if err := s.flushLocked(); err != nil {
+		return err
+	}
+	s.closeSent = f.opcode == opClose
+	frame := make([]byte, 0, 2+maxControlPayload)
+	frame = appendFrameHeader(frame, finBit|byte(f.opcode), len(f.payload))
+	return s.write(append(frame, f.payload...))
+}
+
+func (s *sender) flushLocked() error {
+	if s.cork == nil {
+		return s.err
+	}
+	cork := s.cork
+	s.cork = nil
+	defer corks.put(cork)
+	return s.write(cork.p)
+}
+
+func (s *sender) write(p []byte) error {
+	if s.err == nil {
+		_, s.err = s.out.Write(p)
+		s.life.sent()
+	}
+	return s.err
+}

@@ -1,0 +1,234 @@
+package caddywebsocket
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+// A stream carries the bytes of one socket: the connection on HTTP/1.1, the
+// request body and the response on HTTP/2 and HTTP/3.
+type stream interface {
+	// wait returns when a Read has something to return, so that nobody has to
+	// hold a buffer until then.
+	wait() error
+	io.Reader
+	// Write writes all of p. It fails when nothing moves for write_timeout.
+	io.Writer
+	// hangUp tells the peer that nothing more comes, where that doesn't cut off
+	// what the peer still sends. It reports whether it could.
+	hangUp() bool
+	// cut makes the calls above fail, those under way too. It may come from any
+	// goroutine at any time, even after Close.
+	cut()
+	// Close gives the stream up once everything written has been sent.
+	Close() error
+}
+
+// past is a deadline that has expired.
+var past = time.Unix(1, 0)
+
+// A connStream is a stream over a connection of its own.
+type connStream struct {
+	conn net.Conn
+	// socket is what lies under conn. Where Caddy counts the bytes for an access
+	// log, conn hides all of its methods.
+	socket net.Conn
+	// ready holds bytes that came in already: what the HTTP server had read past
+	// the handshake, or the byte that wait waited for.
+	ready []byte
+	first [1]byte
+
+	timeout  time.Duration
+	deadline time.Time // of writes, as it is set on conn
+	isCut    atomic.Bool
+}
+
+// newConnStream makes a stream of conn, with early bytes already read from it.
+func newConnStream(conn, socket net.Conn, early []byte, writeTimeout time.Duration) *connStream {
+	return &connStream{conn: conn, socket: socket, ready: early, timeout: writeTimeout}
+}
+
+func (s *connStream) wait() error {
+	if len(s.ready) > 0 {
+		return nil
+	}
+	if waited, err := waitReadable(s.socket); waited {
+		return err
+	}
+	// TLS decrypts a record at a time, so the rest of it is there when this is.
+	n, err := s.conn.Read(s.first[:])
+	s.ready = s.first[:n]
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (s *connStream) Read(p []byte) (int, error) {
+	if len(s.ready) > 0 {
+		n := copy(p, s.ready)
+		s.ready = s.ready[n:]
+		return n, nil
+	}
+	return s.conn.Read(p)
+}
+
+// maxTLSRecord is the most that one TLS record carries (RFC 8446 §5.1).
+const maxTLSRecord = 16 << 10
+
+func (s *connStream) Write(p []byte) (int, error) {
+	// A TLS connection that timed out in the middle of a record is of no more
+	// use, so the time is for one record. Others are given it again whenever
+	// something moved.
+	_, isTLS := s.socket.(*tls.Conn)
+	written := 0
+	for written < len(p) {
+		chunk := p[written:]
+		if isTLS {
+			chunk = chunk[:min(len(chunk), maxTLSRecord)]
+		}
+		s.arm()
+		n, err := s.conn.Write(chunk)
+		written += n
+		if err != nil && (isTLS || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || s.isCut.Load()) {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// arm sees to it that a write deadline lies at least write_timeout ahead. It
+// sets it an eighth further than that and leaves it there, since setting one
+// costs more than a small write's share.
+func (s *connStream) arm() {
+	now := time.Now()
+	if s.deadline.Sub(now) >= s.timeout {
+		return
+	}
+	s.deadline = now.Add(s.timeout + s.timeout/8)
+	s.conn.SetWriteDeadline(s.deadline)
+	if s.isCut.Load() {
+		s.conn.SetWriteDeadline(past)
+	}
+}
+
+func (s *connStream) hangUp() bool {
+	c, ok := s.socket.(interface{ CloseWrite() error })
+	return ok && c.CloseWrite() == nil
+}
+
+func (s *connStream) cut() {
+	s.isCut.Store(true)
+	s.conn.SetDeadline(past)
+}
+
+func (s *connStream) Close() error { return s.conn.Close() }
+
+// A bodyStream is a stream over the body of an HTTP/2 or HTTP/3 request and the
+// response to it.
+type bodyStream struct {
+	body  io.Reader
+	ready []byte // the byte that wait waited for
+	first [1]byte
+
+	w http.ResponseWriter // sets write_timeout before and clears it after each call
+
+	mu sync.Mutex // guards open
+	// open is over when the handler is about to return: a deadline set after that
+	// is a nil dereference in the HTTP server.
+	open bool
+}
+
+// newBodyStream makes a stream of a request and its response. It lifts the idle
+// timeouts of Caddy's server, since keepalive is there in their place.
+func newBodyStream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration, logger *zap.Logger) *bodyStream {
+	reader, writer := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if reader != nil {
+		reader.Override(math.MaxInt64/2, 0) // it adds this to the current time
+	}
+	if writer != nil {
+		writer.Override(writeTimeout, 0, 0)
+	} else {
+		w = &caddyhttp.IdleTimeoutWriter{
+			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+			Ctrl:                  http.NewResponseController(w),
+			Deadline:              caddyhttp.IdleDeadline{Timeout: writeTimeout},
+			Logger:                logger,
+			ClearBetweenWrites:    r.ProtoMajor == 2,
+		}
+	}
+	return &bodyStream{body: r.Body, w: w, open: true}
+}
+
+func (s *bodyStream) wait() error {
+	if len(s.ready) > 0 {
+		return nil
+	}
+	n, err := s.body.Read(s.first[:])
+	s.ready = s.first[:n]
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (s *bodyStream) Read(p []byte) (int, error) {
+	if len(s.ready) > 0 {
+		n := copy(p, s.ready)
+		s.ready = nil
+		return n, nil
+	}
+	return s.body.Read(p)
+}
+
+func (s *bodyStream) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	if err == nil {
+		err = http.NewResponseController(s.w).Flush()
+	}
+	return n, err
+}
+
+// hangUp does nothing: a response ends when its handler returns, and the
+// request ends with it.
+func (s *bodyStream) hangUp() bool { return false }
+
+func (s *bodyStream) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open {
+		return
+	}
+	http.NewResponseController(s.w).SetReadDeadline(past)
+	// Caddy's writer is for one goroutine, the one under it for any.
+	http.NewResponseController(innermost(s.w)).SetWriteDeadline(past)
+}
+
+func (s *bodyStream) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = false
+	return nil
+}
+
+// innermost is the response writer of the HTTP server itself.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = u.Unwrap()
+	}
+}
