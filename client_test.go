@@ -36,6 +36,8 @@ type peer struct {
 	br   *bufio.Reader
 	// deadline bounds reads.
 	deadline func(time.Time) error
+	// scratch, if there is one, is where payloads go, instead of new memory.
+	scratch []byte
 }
 
 // dial opens a socket at path over the named protocol. The header fields are
@@ -288,7 +290,11 @@ func (p *peer) tryRead() (frame, error) {
 		}
 		size = binary.BigEndian.Uint64(long[:])
 	}
-	payload := make([]byte, size)
+	payload := p.scratch
+	if uint64(len(payload)) < size {
+		payload = make([]byte, size)
+	}
+	payload = payload[:size]
 	_, err := io.ReadFull(p.br, payload)
 	return frame{head[0], payload}, err
 }
@@ -355,4 +361,29 @@ func (p *peer) bye() {
 	p.sendClose(1000, "bye")
 	p.expectClose(1000, "bye")
 	p.expectEnd()
+	p.rw.Close()
+}
+
+// raw sends a request of the test's own wording over plain HTTP.
+func (s *server) raw(t *testing.T, request string) *peer {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	p := &peer{t: t, name: "raw", rw: conn, br: bufio.NewReader(conn), deadline: conn.SetReadDeadline}
+	p.write([]byte(request))
+	return p
+}
+
+// line receives a line of text.
+func (p *peer) line() string {
+	p.t.Helper()
+	p.deadline(time.Now().Add(patience))
+	line, err := p.br.ReadString('\n')
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return line
 }

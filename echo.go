@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
+	"net/http"
 	"os"
 	"unicode/utf8"
 
@@ -267,30 +267,39 @@ func parseClose(payload []byte) error {
 // close ends the socket after err, with what of the closing handshake is left
 // to do (RFC 6455 §7).
 func (e *echo) close(err error) {
-	var (
-		closed *peerClosed
-		broken *closeError
-	)
-	switch {
-	case errors.As(err, &closed):
-		e.ends(ending{byClient, closed.code, closed.reason})
-		e.out.control(opClose, closePayload(closed.code, closed.reason))
-	case errors.As(err, &broken):
-		e.ends(ending{byServer, broken.code, broken.reason})
-		e.out.control(opClose, closePayload(broken.code, broken.reason))
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		e.ends(ending{byWriteTimeout, websocket.CloseAbnormalClosure, err.Error()})
-		return
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		e.ends(ending{byClient, websocket.CloseAbnormalClosure, "connection ended without a close frame"})
-		return
-	default:
-		e.ends(ending{byError, websocket.CloseAbnormalClosure, err.Error()})
+	end := endingOf(err)
+	e.ends(end)
+	if end.code == websocket.CloseAbnormalClosure {
 		return
 	}
+	e.out.control(opClose, closePayload(end.code, end.reason))
 	// To close a connection with unread bytes resets it, and the reset can
 	// overtake the Close frame.
 	if e.stream.hangUp() {
 		e.in.drain()
+	}
+}
+
+// endingOf tells how a session ends after err.
+func endingOf(err error) ending {
+	var (
+		closed  *peerClosed
+		broken  *closeError
+		writing *writeError
+		tooLong *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &closed):
+		return ending{byClient, closed.code, closed.reason}
+	case errors.As(err, &broken):
+		return ending{byServer, broken.code, broken.reason}
+	case errors.As(err, &tooLong):
+		return ending{byServer, websocket.CloseMessageTooBig, "request_body max_size"}
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return ending{byClient, websocket.CloseAbnormalClosure, err.Error()}
+	case errors.As(err, &writing):
+		return ending{byWriteTimeout, websocket.CloseAbnormalClosure, err.Error()}
+	default: // a read timeout of the server's
+		return ending{byError, websocket.CloseAbnormalClosure, err.Error()}
 	}
 }

@@ -46,6 +46,7 @@ func checkHandshake(h http.Header, r *http.Request) error {
 			return refusal(http.StatusBadRequest, "HTTP version is 1.0, not 1.1 or higher")
 		}
 		if r.ContentLength != 0 {
+			h.Set("Connection", "close") // or the server would wait for the body
 			return refusal(http.StatusBadRequest, "request has a body")
 		}
 	}

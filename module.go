@@ -284,7 +284,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.Mode == modePassthrough {
 		return caddyhttp.Error(http.StatusNotImplemented, errors.New("passthrough: not in this version"))
 	}
-	return h.serveEcho(w, r)
+	a, err := h.accept(w, r)
+	if err != nil {
+		return err
+	}
+	h.echo(a)
+	return nil
 }
 
 // checkOrigin checks the request against allowed_origins and require_origin.
@@ -304,28 +309,20 @@ func wantsConsole(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// serveEcho accepts a socket and echoes until it has closed.
-func (h *Handler) serveEcho(w http.ResponseWriter, r *http.Request) error {
-	a, err := h.accept(w, r)
-	if err != nil {
-		return err
-	}
+// echo serves an accepted socket until it has closed.
+func (h *Handler) echo(a *accepted) {
 	s := newSession(h, a.stream)
 	defer s.finish()
-	if !sessions.add(s) {
-		s.plan(0, ending{byShutdown, websocket.CloseGoingAway, "server shutting down"})
-	}
+	sessions.add(s)
 	defer sessions.remove(s)
 	if c := h.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
-		c.Write(zap.String("id", s.id), zap.String("proto", r.Proto),
-			zap.String("subprotocol", a.subprotocol), zap.Bool("compression", a.deflate))
+		c.Write(zap.String("id", s.id), zap.String("subprotocol", a.subprotocol), zap.Bool("compression", a.deflate))
 	}
 	newEcho(s, a.deflate).serve()
 	if c := h.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
 		c.Write(zap.String("id", s.id), zap.String("closed_by", string(s.end.by)),
 			zap.Int("close_code", s.end.code), zap.String("close_reason", s.end.reason))
 	}
-	return nil
 }
 
 // Cleanup lets the open sockets live on under the next config.

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
+	"github.com/quic-go/quic-go/http3"
 )
 
 // sessions are all open sockets of the process, whatever config they began
@@ -22,6 +23,8 @@ func init() {
 	})
 }
 
+var shutdown = ending{byShutdown, websocket.CloseGoingAway, "server shutting down"}
+
 type registry struct {
 	mu       sync.Mutex // guards the following
 	open     map[*session]struct{}
@@ -30,18 +33,17 @@ type registry struct {
 	watching bool          // watchExit is scheduled
 }
 
-// add takes a session in. On exit it reports false: nobody would close it.
-func (g *registry) add(s *session) bool {
+// add takes a session in. What has become of its config or of the process since
+// its handshake began applies to it, too.
+func (g *registry) add(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.exiting {
-		return false
-	}
 	g.open[s] = struct{}{}
-	if s.handler.unloaded {
+	if g.exiting {
+		s.plan(0, shutdown)
+	} else if s.handler.unloaded {
 		g.outliveLocked(s)
 	}
-	return true
 }
 
 func (g *registry) remove(s *session) {
@@ -63,8 +65,17 @@ func (g *registry) closeAll() {
 		return
 	}
 	g.exiting = true
+	h3 := make(map[*http3.Server]struct{})
 	for s := range g.open {
-		s.plan(0, ending{byShutdown, websocket.CloseGoingAway, "server shutting down"})
+		s.plan(0, shutdown)
+		if stream, ok := s.stream.(*bodyStream); ok && stream.h3 != nil {
+			h3[stream.h3] = struct{}{}
+		}
+	}
+	for srv := range h3 {
+		// An HTTP/3 server waits for its clients to close their connections, and
+		// one that left its end of a socket open never may.
+		time.AfterFunc(2*closeWait, func() { srv.Close() })
 	}
 }
 

@@ -13,6 +13,12 @@ var (
 	errSessionOver = errors.New("session over")
 )
 
+// A writeError is that of a write to a stream, as against a read.
+type writeError struct{ err error }
+
+func (e *writeError) Error() string { return "writing: " + e.err.Error() }
+func (e *writeError) Unwrap() error { return e.err }
+
 // corkSize is how much may gather before it is sent.
 const corkSize = 16 << 10
 
@@ -34,6 +40,8 @@ type sender struct {
 	// for mu, which a slow peer can keep held for write_timeout: whoever holds mu
 	// sends it before letting go.
 	due atomic.Pointer[controlFrame]
+
+	writing atomic.Bool // a write is under way
 }
 
 type controlFrame struct {
@@ -135,7 +143,11 @@ func (s *sender) flushLocked() error {
 
 func (s *sender) write(p []byte) error {
 	if s.err == nil {
-		_, s.err = s.out.Write(p)
+		s.writing.Store(true)
+		if _, err := s.out.Write(p); err != nil {
+			s.err = &writeError{err}
+		}
+		s.writing.Store(false)
 		s.life.sent()
 	}
 	return s.err

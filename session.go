@@ -138,6 +138,10 @@ func (s *session) next() action {
 		return actNone
 	}
 	ping, dead, wake := s.life.check()
+	if dead && s.out.writing.Load() {
+		// Nobody listens to the client while a write to it is under way.
+		ping, dead, wake = true, false, s.life.interval
+	}
 	if dead {
 		s.endLocked(ending{byKeepaliveTimeout, websocket.CloseGoingAway, "keepalive timeout"})
 		return actBury

@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/quic-go/quic-go/http3"
 	"go.uber.org/zap"
 )
 
@@ -51,6 +53,7 @@ type connStream struct {
 
 	timeout  time.Duration
 	deadline time.Time // of writes, as it is set on conn
+	failed   bool      // a write did
 	isCut    atomic.Bool
 }
 
@@ -102,6 +105,7 @@ func (s *connStream) Write(p []byte) (int, error) {
 		n, err := s.conn.Write(chunk)
 		written += n
 		if err != nil && (isTLS || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || s.isCut.Load()) {
+			s.failed = true
 			return written, err
 		}
 	}
@@ -133,7 +137,13 @@ func (s *connStream) cut() {
 	s.conn.SetDeadline(past)
 }
 
-func (s *connStream) Close() error { return s.conn.Close() }
+func (s *connStream) Close() error {
+	if tlsConn, ok := s.socket.(*tls.Conn); ok && (s.failed || s.isCut.Load()) {
+		// TLS would try for five seconds to say goodbye.
+		tlsConn.NetConn().Close()
+	}
+	return s.conn.Close()
+}
 
 // A bodyStream is a stream over the body of an HTTP/2 or HTTP/3 request and the
 // response to it.
@@ -142,7 +152,10 @@ type bodyStream struct {
 	ready []byte // the byte that wait waited for
 	first [1]byte
 
-	w http.ResponseWriter // sets write_timeout before and clears it after each call
+	w       http.ResponseWriter // sets timeout before and clears it after each call
+	timeout time.Duration
+
+	h3 *http3.Server // nil on HTTP/2
 
 	mu sync.Mutex // guards open
 	// open is over when the handler is about to return: a deadline set after that
@@ -168,7 +181,8 @@ func newBodyStream(w http.ResponseWriter, r *http.Request, writeTimeout time.Dur
 			ClearBetweenWrites:    r.ProtoMajor == 2,
 		}
 	}
-	return &bodyStream{body: r.Body, w: w, open: true}
+	h3, _ := r.Context().Value(http3.ServerContextKey).(*http3.Server)
+	return &bodyStream{body: r.Body, w: w, timeout: writeTimeout, h3: h3, open: true}
 }
 
 func (s *bodyStream) wait() error {
@@ -193,9 +207,13 @@ func (s *bodyStream) Read(p []byte) (int, error) {
 }
 
 func (s *bodyStream) Write(p []byte) (int, error) {
+	start := time.Now()
 	n, err := s.w.Write(p)
 	if err == nil {
 		err = http.NewResponseController(s.w).Flush()
+	}
+	if err != nil && time.Since(start) >= s.timeout {
+		err = fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err) // HTTP/2 has no word for it
 	}
 	return n, err
 }

@@ -1,0 +1,453 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// onEveryProtocol runs f on all protocols, over one server with the given site.
+func onEveryProtocol(t *testing.T, site string, f func(t *testing.T, s *server, protocol string)) {
+	t.Helper()
+	s := start(t, site)
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) { f(t, s, protocol) })
+	}
+}
+
+// readMessage receives a whole message and says in how many frames it came.
+func (p *peer) readMessage() (op opcode, payload []byte, frames int) {
+	p.t.Helper()
+	for {
+		f := p.read()
+		if frames++; frames == 1 {
+			op = f.op()
+		} else if f.op() != opContinuation {
+			p.t.Fatalf("%s: opcode %d in the middle of a message", p.name, f.op())
+		}
+		payload = append(payload, f.payload...)
+		if f.first&finBit != 0 {
+			return op, payload, frames
+		}
+	}
+}
+
+// letters makes text of n bytes that doesn't repeat itself much.
+func letters(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		b.WriteString(strconv.Itoa(i * 7919))
+	}
+	return b.String()[:n]
+}
+
+func TestEchoSizes(t *testing.T) {
+	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
+		p := s.dial(t, protocol, "/")
+		for _, size := range []int{
+			0, 1, 125, 126, 127, 4095, 4096, 4097, 4110, 4111, 65535, 65536, 65537, 65600, 65601,
+			65610, 65611, 200_000, 3 << 20,
+		} {
+			want := letters(size)
+			go p.rw.Write(clientFrame(finBit|byte(opText), []byte(want)))
+			op, got, frames := p.readMessage()
+			if op != opText || string(got) != want {
+				t.Fatalf("%d bytes: another message of %d bytes came back", size, len(got))
+			}
+			if size <= maxEchoFrame && frames != 1 {
+				t.Errorf("%d bytes came back in %d frames", size, frames)
+			}
+		}
+		p.bye()
+	})
+}
+
+func TestEchoPipelined(t *testing.T) {
+	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
+		p := s.dial(t, protocol, "/")
+		var sent bytes.Buffer
+		const n = 3000
+		for i := range n {
+			sent.Write(clientFrame(finBit|byte(opBinary), []byte(strings.Repeat("m", i%300)+strconv.Itoa(i))))
+		}
+		go p.rw.Write(sent.Bytes())
+		for i := range n {
+			p.expect(opBinary, strings.Repeat("m", i%300)+strconv.Itoa(i))
+		}
+		p.bye()
+	})
+}
+
+func TestEchoChopped(t *testing.T) {
+	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
+		p := s.dial(t, protocol, "/")
+		text := "¢€𐍈 in pieces"
+		for _, b := range clientFrame(finBit|byte(opText), []byte(text)) {
+			p.write([]byte{b})
+		}
+		p.expect(opText, text)
+		for _, b := range append(clientFrame(byte(opText), []byte(text)), clientFrame(finBit, []byte(text))...) {
+			p.write([]byte{b})
+		}
+		p.expect(opText, text+text)
+		p.bye()
+	})
+}
+
+func TestEchoFragments(t *testing.T) {
+	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
+		p := s.dial(t, protocol, "/")
+		p.write(clientFrame(byte(opText), []byte("a \xe2")))
+		p.send(opPing, "between")
+		p.expect(opPong, "between")
+		p.write(clientFrame(0, nil), clientFrame(0, []byte("\x82")), clientFrame(0, []byte("\xac ")))
+		p.send(opPong, "unsolicited")
+		p.write(clientFrame(finBit, []byte("b")))
+		p.expect(opText, "a € b")
+
+		p.write(clientFrame(byte(opBinary), nil), clientFrame(finBit, nil))
+		p.expect(opBinary, "")
+
+		// More than fits in one frame, in fragments that fit in no buffer evenly.
+		want := letters(500_000)
+		var sent []byte
+		first := byte(opText)
+		for rest := want; rest != ""; {
+			n := min(len(rest), 7001)
+			sent = append(sent, clientFrame(first, []byte(rest[:n]))...)
+			rest, first = rest[n:], 0
+		}
+		sent = append(sent, clientFrame(finBit, nil)...)
+		go p.rw.Write(sent)
+		if _, got, _ := p.readMessage(); string(got) != want {
+			t.Fatalf("another message of %d bytes came back", len(got))
+		}
+		p.bye()
+	})
+}
+
+func TestEchoMillionFragments(t *testing.T) {
+	s := start(t, "websocket")
+	p := s.dial(t, "http1", "/")
+	const n = 1_000_000
+	sent := clientFrame(byte(opText), nil)
+	fragment := clientFrame(0, []byte("f"))
+	for range n {
+		sent = append(sent, fragment...)
+	}
+	sent = append(sent, clientFrame(finBit, nil)...)
+	go p.rw.Write(sent)
+	if _, got, _ := p.readMessage(); string(got) != strings.Repeat("f", n) {
+		t.Fatalf("another message of %d bytes came back", len(got))
+	}
+	p.bye()
+}
+
+// broken is what clients may not send, or not at that point, and how the
+// server closes the socket then.
+var broken = []struct {
+	name   string
+	sent   []byte
+	code   int
+	reason string
+}{
+	{"RFC 6455 5.2 RSV1", clientFrame(finBit|rsv1Bit|byte(opText), nil), 1002, "reserved bit"},
+	{"RFC 6455 5.2 RSV2", []byte{finBit | 0x20 | byte(opText)}, 1002, "reserved bit"},
+	{"RFC 6455 5.2 RSV3", []byte{finBit | 0x10 | byte(opPing)}, 1002, "reserved bit"},
+	{"RFC 6455 5.2 opcode 3", []byte{finBit | 3}, 1002, "reserved opcode 3"},
+	{"RFC 6455 5.2 opcode 7", []byte{7}, 1002, "reserved opcode 7"},
+	{"RFC 6455 5.2 opcode 11", []byte{finBit | 11}, 1002, "reserved opcode 11"},
+	{"RFC 6455 5.2 opcode 15", []byte{finBit | 15}, 1002, "reserved opcode 15"},
+	{"RFC 6455 5.1 unmasked", []byte{finBit | byte(opText), 0}, 1002, "not masked"},
+	{"RFC 6455 5.1 unmasked close", []byte{finBit | byte(opClose), 2, 3, 0xe8}, 1002, "not masked"},
+	{"RFC 6455 5.2 16-bit length of 125", []byte{finBit | byte(opBinary), maskBit | 126, 0, 125}, 1002, "shortest form"},
+	{"RFC 6455 5.2 64-bit length of 65535", []byte{finBit | byte(opBinary), maskBit | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 1002, "shortest form"},
+	{"RFC 6455 5.2 64-bit length with its highest bit", []byte{finBit | byte(opBinary), maskBit | 127, 0x80, 0, 0, 0, 0, 0, 0, 0}, 1002, "63 bits"},
+	{"RFC 6455 5.5 long ping", []byte{finBit | byte(opPing), maskBit | 126}, 1002, "more than 125"},
+	{"RFC 6455 5.5 long close", []byte{finBit | byte(opClose), maskBit | 127}, 1002, "more than 125"},
+	{"RFC 6455 5.5 fragmented ping", []byte{byte(opPing)}, 1002, "fragmented control"},
+	{"RFC 6455 5.5 fragmented close", []byte{byte(opClose)}, 1002, "fragmented control"},
+	{"RFC 6455 5.4 continuation of nothing", []byte{finBit}, 1002, "continuation of no message"},
+	{"RFC 6455 5.4 message in a message", append(clientFrame(byte(opText), nil), byte(opText)), 1002, "new message"},
+	{"RFC 6455 5.5.1 close of one byte", clientFrame(finBit|byte(opClose), []byte{3}), 1002, "half a code"},
+	{"RFC 6455 7.4 close code 1005", clientFrame(finBit|byte(opClose), closePayload(1006, "")), 1002, "close code 1006"},
+	{"RFC 6455 8.1 close reason", clientFrame(finBit|byte(opClose), closePayload(1000, "\xff")), 1007, "UTF-8"},
+	{"RFC 6455 8.1 text", clientFrame(finBit|byte(opText), []byte("good\xffbad")), 1007, "UTF-8"},
+	{"RFC 6455 8.1 text that ends early", clientFrame(finBit|byte(opText), []byte("\xe2\x82")), 1007, "UTF-8"},
+	{"RFC 6455 8.1 text that ends early, in fragments", append(clientFrame(byte(opText), []byte("\xe2")), clientFrame(finBit, []byte("\x82"))...), 1007, "UTF-8"},
+	{"RFC 6455 8.1 first impossible byte of an unfinished frame", clientFrame(finBit|byte(opText), []byte("\xed\xa0......"))[:8], 1007, "UTF-8"},
+	{"RFC 6455 8.1 first impossible byte of a fragment", clientFrame(byte(opText), []byte("\xf4\x90......"))[:8], 1007, "UTF-8"},
+	{"max_message_size of a frame", []byte{finBit | byte(opBinary), maskBit | 127, 0, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4}, 1009, "more than 65536"},
+	{"max_message_size of fragments", append(clientFrame(byte(opBinary), make([]byte, 65000)), clientFrame(0, make([]byte, 537))[:8]...), 1009, "more than 65536"},
+}
+
+func TestBrokenFrames(t *testing.T) {
+	onEveryProtocol(t, "websocket {\nmax_message_size 64KiB\n}", func(t *testing.T, s *server, protocol string) {
+		for _, c := range broken {
+			t.Run(c.name, func(t *testing.T) {
+				p := s.dial(t, protocol, "/")
+				// What came before is echoed, what comes after is not.
+				p.write(clientFrame(finBit|byte(opText), []byte("before")), c.sent)
+				p.expect(opText, "before")
+				p.expectClose(c.code, c.reason)
+				p.rw.Write(clientFrame(finBit|byte(opText), []byte("after")))
+				p.expectEnd()
+			})
+		}
+	})
+}
+
+func TestCloseFrames(t *testing.T) {
+	for code := range 5001 {
+		bubble(t, func(t *testing.T) {
+			p := pipe(t, new(Handler))
+			valid := code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
+			p.write(clientFrame(finBit|byte(opClose), binary.BigEndian.AppendUint16(nil, uint16(code))))
+			if valid {
+				p.expectClose(code, "")
+			} else {
+				p.expectClose(1002, fmt.Sprintf("close code %d", code))
+			}
+			p.expectEnd()
+		})
+	}
+}
+
+func TestCloseIsAnswered(t *testing.T) {
+	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
+		for _, payload := range []string{"", string(closePayload(1000, "")), string(closePayload(4999, strings.Repeat("é", 61)))} {
+			p := s.dial(t, protocol, "/")
+			p.write(clientFrame(finBit|byte(opText), []byte("last")), clientFrame(finBit|byte(opClose), []byte(payload)),
+				clientFrame(finBit|byte(opText), []byte("too late")))
+			p.expect(opText, "last")
+			p.expect(opClose, payload)
+			p.expectEnd()
+		}
+	})
+}
+
+func TestPongsStandInOrder(t *testing.T) {
+	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
+		p := s.dial(t, protocol, "/")
+		var sent []byte
+		for size := range maxControlPayload + 1 {
+			sent = append(sent, clientFrame(finBit|byte(opPing), []byte(strings.Repeat("p", size)))...)
+			sent = append(sent, clientFrame(finBit|byte(opText), []byte(strconv.Itoa(size)))...)
+		}
+		p.write(sent)
+		for size := range maxControlPayload + 1 {
+			p.expect(opPong, strings.Repeat("p", size))
+			p.expect(opText, strconv.Itoa(size))
+		}
+		p.bye()
+	})
+}
+
+// deflateMessage compresses as a client does, into one frame's payload.
+func deflateMessage(message string) []byte {
+	var b bytes.Buffer
+	w, _ := flate.NewWriter(&b, flate.BestCompression)
+	w.Write([]byte(message))
+	w.Flush()
+	return bytes.TrimSuffix(b.Bytes(), []byte(flushMarker))
+}
+
+// inflateMessage undoes deflateMessage.
+func inflateMessage(t *testing.T, payload []byte) string {
+	t.Helper()
+	message, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader(deflateTail))))
+	if err != nil {
+		t.Fatalf("inflating: %v", err)
+	}
+	return string(message)
+}
+
+func TestDeflate(t *testing.T) {
+	noise := make([]byte, 200_000)
+	for i := range noise {
+		noise[i] = byte(mathrand.Uint32())
+	}
+	onEveryProtocol(t, "websocket {\ncompression on\n}", func(t *testing.T, s *server, protocol string) {
+		p := s.dial(t, protocol, "/", "Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
+		const want = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+		if got := p.res.Header.Get("Sec-WebSocket-Extensions"); got != want {
+			t.Fatalf("extensions are %q, want %q", got, want)
+		}
+		for _, message := range []string{
+			"", "Hello", letters(4096), letters(65536), letters(300_000), strings.Repeat("a", 1<<20),
+			string(noise[:65536]), string(noise),
+		} {
+			op := opBinary
+			if utf8.ValidString(message) {
+				op = opText
+			}
+			compressed := deflateMessage(message)
+			cut := len(compressed) / 3
+			go p.rw.Write(bytes.Join([][]byte{
+				clientFrame(rsv1Bit|byte(op), compressed[:cut]),
+				clientFrame(finBit|byte(opPing), nil),
+				clientFrame(0, nil),
+				clientFrame(finBit, compressed[cut:]),
+			}, nil))
+			p.expect(opPong, "")
+			f := p.read()
+			if f.first&^finBit != rsv1Bit|byte(op) {
+				t.Fatalf("first byte of the reply is %#x", f.first)
+			}
+			got, frames := f.payload, 1
+			for f.first&finBit == 0 {
+				if f = p.read(); f.first&^finBit != 0 {
+					t.Fatalf("first byte of a continuation is %#x", f.first)
+				}
+				got = append(got, f.payload...)
+				frames++
+			}
+			if inflateMessage(t, got) != message {
+				t.Fatalf("another message came back for %.20q of %d bytes", message, len(message))
+			}
+			if len(message) <= maxEchoFrame && frames != 1 {
+				t.Errorf("%d bytes came back in %d frames", len(message), frames)
+			}
+		}
+		p.echo(opText, "not compressed")
+		p.bye()
+	})
+}
+
+// The examples of RFC 7692 §7.2.3.
+func TestDeflateExamples(t *testing.T) {
+	s := start(t, "websocket {\ncompression on\n}")
+	for name, payload := range map[string][]byte{
+		"one block":            {0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00},
+		"no compression":       {0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00},
+		"BFINAL set":           {0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00},
+		"two blocks":           {0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00},
+		"BFINAL and no more":   {0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00},
+		"BFINAL between parts": {0xf3, 0x48, 0x05, 0x00, 0xca, 0xc9, 0xc9, 0x07, 0x00},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := s.dial(t, "http1", "/", "Sec-WebSocket-Extensions", "permessage-deflate")
+			p.write(clientFrame(finBit|rsv1Bit|byte(opText), payload))
+			if got := inflateMessage(t, p.read().payload); got != "Hello" {
+				t.Errorf("got %q", got)
+			}
+			p.bye()
+		})
+	}
+}
+
+func TestDeflateBroken(t *testing.T) {
+	bomb := deflateMessage(strings.Repeat("\x00", 10<<20))
+	badText := deflateMessage("good\xffbad")
+	cases := []struct {
+		name   string
+		sent   []byte
+		code   int
+		reason string
+	}{
+		{"RFC 7692 6 RSV1 on a control frame", []byte{finBit | rsv1Bit | byte(opPing)}, 1002, "reserved bit"},
+		{"RFC 7692 6.1 RSV1 on a continuation", append(clientFrame(byte(opText), nil), finBit|rsv1Bit), 1002, "reserved bit"},
+		{"RSV2 beside RSV1", []byte{finBit | rsv1Bit | 0x20 | byte(opText)}, 1002, "reserved bit"},
+		{"no deflate data", clientFrame(finBit|rsv1Bit|byte(opText), []byte{0xff, 0xff, 0xff}), 1007, "corrupt"},
+		{"deflate data that end early", clientFrame(finBit|rsv1Bit|byte(opText), deflateMessage(letters(1000))[:200]), 1007, "corrupt"},
+		{"text", clientFrame(finBit|rsv1Bit|byte(opText), badText), 1007, "UTF-8"},
+		{"bomb", clientFrame(finBit|rsv1Bit|byte(opBinary), bomb), 1009, "more than 1048576"},
+	}
+	onEveryProtocol(t, "websocket {\ncompression on\nmax_message_size 1MiB\n}", func(t *testing.T, s *server, protocol string) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				p := s.dial(t, protocol, "/", "Sec-WebSocket-Extensions", "permessage-deflate")
+				p.write(c.sent)
+				for {
+					f := p.read()
+					if f.op() == opClose {
+						if got := int(binary.BigEndian.Uint16(f.payload)); got != c.code || !strings.Contains(string(f.payload), c.reason) {
+							t.Errorf("closed with %d %q, want %d %q", got, f.payload[2:], c.code, c.reason)
+						}
+						break
+					}
+				}
+				p.expectEnd()
+			})
+		}
+	})
+}
+
+// A message of a gibibyte takes no more memory than one of a megabyte.
+func TestEchoGibibyte(t *testing.T) {
+	const size = 1 << 30
+	s := start(t, "websocket")
+	p := s.dial(t, "http1", "/")
+	p.scratch = make([]byte, 2*maxEchoFrame)
+	p.echo(opBinary, letters(maxEchoFrame))
+	block := make([]byte, 1<<20)
+	for i := range block {
+		block[i] = byte(i * 31 >> 3)
+	}
+	runtime.GC()
+	debug.FreeOSMemory()
+	before := residentMemory(t)
+	go func() {
+		head := appendFrameHeader(nil, finBit|byte(opBinary), size)
+		head[1] |= maskBit
+		p.rw.Write(append(head, 0, 0, 0, 0)) // a key that changes nothing
+		for range size / len(block) {
+			if _, err := p.rw.Write(block); err != nil {
+				return
+			}
+		}
+	}()
+	grown := int64(0)
+	want := block
+	for got := 0; got < size; {
+		f := p.read()
+		if got == 0 && f.op() != opBinary || got > 0 && f.op() != opContinuation {
+			t.Fatalf("opcode %d after %d bytes", f.op(), got)
+		}
+		got += len(f.payload)
+		for rest := f.payload; len(rest) > 0; {
+			n := min(len(rest), len(want))
+			if !bytes.Equal(rest[:n], want[:n]) {
+				t.Fatalf("other bytes came back, around byte %d", got)
+			}
+			if rest, want = rest[n:], want[n:]; len(want) == 0 {
+				want = block
+				grown = max(grown, residentMemory(t)-before)
+			}
+		}
+		if final := f.first&finBit != 0; final != (got == size) {
+			t.Fatalf("final is %t after %d bytes", final, got)
+		}
+	}
+	// The race detector's own memory grows with what it sees.
+	if limit := int64(16 << 20); grown > limit && !raceDetector {
+		t.Errorf("the process grew by %d bytes, want less than %d", grown, limit)
+	}
+	p.bye()
+}
+
+// residentMemory is how much memory the process has now, in bytes.
+func residentMemory(t *testing.T) int64 {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.Sys - m.HeapReleased)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(data))[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package caddywebsocket
+
+const raceDetector = true
