@@ -1,8 +1,8 @@
 package caddywebsocket
 
 import (
-	"math"
 	"strconv"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -136,14 +136,21 @@ func (h *Handler) unmarshalKeepalive(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// Numbers beyond these don't survive the adaptation to JSON, where they are
+// floating-point numbers for a while.
+const (
+	maxSize     = 1 << 53
+	maxDuration = 100 * 365 * 24 * time.Hour
+)
+
 // parseSize parses the current argument of an option as bytes, 1 or more.
 func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
 	n, err := humanize.ParseBytes(d.Val())
 	if err != nil {
 		return d.Errf("parsing %s '%s': %v", option, d.Val(), err)
 	}
-	if n == 0 || n > math.MaxInt64 {
-		return d.Errf("parsing %s '%s': it must be from 1 byte to 8 EiB", option, d.Val())
+	if n == 0 || n > maxSize {
+		return d.Errf("parsing %s '%s': it must be from 1 byte to 8 PiB", option, d.Val())
 	}
 	*size = int64(n)
 	return nil
@@ -165,8 +172,8 @@ func parseDuration(d *caddyfile.Dispenser, option string, duration *caddy.Durati
 	if err != nil {
 		return d.Errf("parsing %s '%s': %v", option, d.Val(), err)
 	}
-	if n <= 0 {
-		return d.Errf("parsing %s '%s': it must be above 0", option, d.Val())
+	if n <= 0 || n > maxDuration {
+		return d.Errf("parsing %s '%s': it must be above 0 and no longer than a hundred years", option, d.Val())
 	}
 	*duration = caddy.Duration(n)
 	return nil

@@ -33,7 +33,9 @@ func (e *echo) deflated(h frameHeader, n int) error {
 	src := &compressed{echo: e, fin: h.fin}
 	inflater := inflaters.Get().(io.ReadCloser)
 	defer inflaters.Put(inflater)
-	inflater.(flate.Resetter).Reset(src, nil)
+	if err := inflater.(flate.Resetter).Reset(src, nil); err != nil {
+		return err
+	}
 
 	m := newOutgoing(e, byte(h.opcode)|rsv1Bit)
 	m.drop = len(flushMarker)

@@ -46,7 +46,7 @@ func (e *echo) serve() {
 	if errors.Is(err, errCloseSent) {
 		// The timer has begun the closing handshake.
 		if err = e.in.discard(); err == nil {
-			err = &peerClosed{}
+			err = &peerCloseError{}
 		}
 	}
 	e.close(err)
@@ -91,7 +91,7 @@ func (e *echo) nextData() (frameHeader, int, error) {
 			return h, n, parseClose(payload)
 		case opPing:
 			err = e.reply(finBit|byte(opPong), n, len(payload))
-		case opPong:
+		default: // a Pong
 			e.in.r += n + len(payload)
 		}
 		if err != nil {
@@ -237,20 +237,20 @@ func (m *outgoing) release() {
 	}
 }
 
-// A peerClosed is the client's Close frame.
-type peerClosed struct {
+// A peerCloseError is the client's Close frame.
+type peerCloseError struct {
 	code   int // 1005: none
 	reason string
 }
 
-func (e *peerClosed) Error() string { return fmt.Sprintf("client closed: %d %s", e.code, e.reason) }
+func (e *peerCloseError) Error() string { return fmt.Sprintf("client closed: %d %s", e.code, e.reason) }
 
 // parseClose parses the payload of a Close frame (RFC 6455 §5.5.1). It always
-// returns an error: a peerClosed, or a closeError if the frame breaks a rule.
+// returns an error: a peerCloseError, or a closeError if the frame breaks a rule.
 func parseClose(payload []byte) error {
 	switch len(payload) {
 	case 0:
-		return &peerClosed{code: websocket.CloseNoStatusReceived}
+		return &peerCloseError{code: websocket.CloseNoStatusReceived}
 	case 1:
 		return protocolError("close frame with half a code")
 	}
@@ -261,7 +261,7 @@ func parseClose(payload []byte) error {
 	if !utf8.Valid(payload[2:]) {
 		return errInvalidUTF8
 	}
-	return &peerClosed{code, string(payload[2:])}
+	return &peerCloseError{code, string(payload[2:])}
 }
 
 // close ends the socket after err, with what of the closing handshake is left
@@ -272,7 +272,7 @@ func (e *echo) close(err error) {
 	if end.code == websocket.CloseAbnormalClosure {
 		return
 	}
-	e.out.control(opClose, closePayload(end.code, end.reason))
+	_ = e.out.control(opClose, closePayload(end.code, end.reason)) // unless the timer has
 	// To close a connection with unread bytes resets it, and the reset can
 	// overtake the Close frame.
 	if e.stream.hangUp() {
@@ -283,7 +283,7 @@ func (e *echo) close(err error) {
 // endingOf tells how a session ends after err.
 func endingOf(err error) ending {
 	var (
-		closed  *peerClosed
+		closed  *peerCloseError
 		broken  *closeError
 		writing *writeError
 		tooLong *http.MaxBytesError

@@ -132,7 +132,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, err
 	}
 	a.stream = newBodyStream(w, r, time.Duration(h.WriteTimeout), h.logger)
 	w.WriteHeader(http.StatusOK)
-	http.NewResponseController(w).Flush() // if it fails, so does the first read
+	_ = http.NewResponseController(w).Flush() // if it fails, so does the first read
 	return a, nil
 }
 
@@ -166,7 +166,7 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("hijacking connection: %w", err))
 	}
-	early, _ := brw.Reader.Peek(brw.Reader.Buffered())
+	early, _ := brw.Peek(brw.Reader.Buffered())
 	socket, ok := r.Context().Value(connCtxKey).(net.Conn)
 	if !ok {
 		socket = conn

@@ -37,13 +37,13 @@ type process struct {
 	cmd    *exec.Cmd
 	admin  string // the socket of its admin API
 	exited chan error
-	stderr *bytes.Buffer
+	stderr *logBuffer
 }
 
 // startProcess runs Caddy with the given config until the test ends.
 func startProcess(t *testing.T, global, site string) *process {
 	t.Helper()
-	p := &process{exited: make(chan error, 1), stderr: new(bytes.Buffer)}
+	p := &process{exited: make(chan error, 1), stderr: new(logBuffer)}
 	p.cmd = exec.Command(os.Args[0], "run", "--config", "-")
 	p.cmd.Env = append(os.Environ(), asCaddy+"=1")
 	p.admin = filepath.Join(tempDir, rand.Text()) // a path that is short enough for a socket
@@ -176,7 +176,7 @@ func (s *server) dialAll(t *testing.T) []*peer {
 
 func TestExit(t *testing.T) {
 	stop := map[string]func(t *testing.T, p *process){
-		"SIGTERM":   func(t *testing.T, p *process) { p.terminate(t) },
+		"SIGTERM": func(t *testing.T, p *process) { p.terminate(t) },
 		"admin API": func(t *testing.T, p *process) {
 			stopped := make(chan error, 1)
 			go func() { stopped <- p.post("/stop", nil) }() // it answers when all is over

@@ -47,7 +47,6 @@ func (m *Matcher) MatchWithError(r *http.Request) (bool, error) { return m.Match
 
 // Interface guards
 var (
-	_ caddyhttp.RequestMatcher          = (*Matcher)(nil)
 	_ caddyhttp.RequestMatcherWithError = (*Matcher)(nil)
 	_ caddyfile.Unmarshaler             = (*Matcher)(nil)
 )

@@ -43,6 +43,7 @@ func (p originPattern) matches(header string, self origin) bool {
 		return true
 	case originNull:
 		return header == "null"
+	case originTuple, originSelf:
 	}
 	o, err := parseOrigin(header)
 	if err != nil {
@@ -63,8 +64,20 @@ func (p originPattern) matches(header string, self origin) bool {
 }
 
 // parseOriginPattern parses an entry of allowed_origins. Its errors name the
-// rule and, where there is one, the spelling to use instead.
+// rule and, where the intent is plain, the spelling to use instead.
 func parseOriginPattern(s string) (originPattern, error) {
+	p, err := parsePattern(s)
+	if err == nil {
+		return p, nil
+	}
+	repaired := repairOrigin(s)
+	if _, stillWrong := parsePattern(repaired); stillWrong != nil {
+		return p, err
+	}
+	return p, fmt.Errorf("%w: write '%s'", err, repaired)
+}
+
+func parsePattern(s string) (originPattern, error) {
 	switch s {
 	case "*":
 		return originPattern{kind: originAny}, nil
@@ -74,63 +87,78 @@ func parseOriginPattern(s string) (originPattern, error) {
 		return originPattern{kind: originNull}, nil
 	}
 	var p originPattern
-	scheme, rest, ok := strings.Cut(s, "://")
+	scheme, authority, ok := strings.Cut(s, "://")
 	if !ok {
-		if rest, _, _ := strings.Cut(s, "/"); strings.ContainsAny(rest, ".:") || rest == "localhost" {
-			return p, fmt.Errorf("an origin starts with a scheme: write 'https://%s'", rest)
-		}
 		return p, errors.New("an origin is scheme://host[:port], 'self', 'null' or '*'")
 	}
-	switch strings.ToLower(scheme) {
-	case "ws", "wss":
-		return p, fmt.Errorf("an origin is that of the page, not of the socket: write '%s://%s'",
-			map[string]string{"ws": "http", "wss": "https"}[strings.ToLower(scheme)], rest)
+	if strings.EqualFold(scheme, "ws") || strings.EqualFold(scheme, "wss") {
+		return p, errors.New("an origin is that of the page, which is not on a socket's scheme")
 	}
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		return p, fmt.Errorf("an origin has no path, query or fragment: write '%s://%s'", scheme, rest[:i])
-	}
-	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		return p, fmt.Errorf("an origin has no user name: write '%s://%s'", scheme, rest[i+1:])
-	}
-	authority := rest
-	if host, ok := strings.CutPrefix(authority, "*."); ok {
-		p.anySubdomain = true
-		authority = host
-	}
-	if host, ok := strings.CutSuffix(authority, ":*"); ok {
-		p.anyPort = true
-		authority = host
-	}
+	authority, p.anySubdomain = strings.CutPrefix(authority, "*.")
+	authority, p.anyPort = strings.CutSuffix(authority, ":*")
 	if strings.Contains(authority, "*") {
-		return p, errors.New("a wildcard stands for the first label or for the port: " +
-			"write 'https://*.example.com', 'https://example.com:*' or '*' for any origin")
+		return p, errors.New("a wildcard stands for the first label, as in 'https://*.example.com', " +
+			"for the port, as in 'http://localhost:*', or alone for any origin")
 	}
 	o, err := parseOrigin(scheme + "://" + authority)
 	if err != nil {
-		if ascii, ok := asciiHost(authority); ok {
-			return p, fmt.Errorf("browsers send host names in ASCII: write '%s://%s'",
-				scheme, strings.TrimSuffix(rest, authority)+ascii)
-		}
 		return p, err
 	}
-	if p.anySubdomain && strings.ContainsAny(o.host, "[:") {
+	if last := o.host[len(o.host)-1]; p.anySubdomain && (last == ']' || '0' <= last && last <= '9') {
 		return p, errors.New("an IP address has no subdomains")
 	}
 	if p.anyPort {
+		if _, port, _ := splitAuthority(authority); port != "" {
+			return p, errors.New("the port is a number or '*', not both")
+		}
 		o.port = ""
 	}
 	p.origin = o
 	return p, nil
 }
 
-// asciiHost gives the spelling in ASCII of an internationalised host name, if
-// host is one.
-func asciiHost(host string) (string, bool) {
-	ascii, err := idna.Lookup.ToASCII(host)
-	return ascii, err == nil && !strings.EqualFold(ascii, host)
+// repairOrigin makes an origin of what people write for one: a host name, the
+// URL of a page or a socket, a host name that isn't ASCII.
+func repairOrigin(s string) string {
+	switch lower := strings.ToLower(s); lower {
+	case "self", "null":
+		return lower
+	}
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		if !strings.ContainsAny(s, ".:") && !strings.HasPrefix(s, "localhost") {
+			return s // it could be anything
+		}
+		scheme, rest = "https", s
+	}
+	switch strings.ToLower(scheme) {
+	case "ws":
+		scheme = "http"
+	case "wss":
+		scheme = "https"
+	}
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		rest = rest[:i]
+	}
+	rest = rest[strings.LastIndexByte(rest, '@')+1:]
+	if strings.HasPrefix(rest, ".") {
+		rest = "*" + rest
+	}
+	wildcard := ""
+	if parent, ok := strings.CutPrefix(rest, "*."); ok {
+		wildcard, rest = "*.", parent
+	}
+	host, port, hasPort := strings.Cut(rest, ":")
+	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+		host = ascii
+	}
+	if hasPort {
+		port = ":" + port
+	}
+	return scheme + "://" + wildcard + host + port
 }
 
-// parseOrigin parses the ASCII serialisation of an origin: a scheme, "://", a
+// parseOrigin parses the ASCII serialization of an origin: a scheme, "://", a
 // host, and a port unless it is the scheme's own. A path, even "/", a list of
 // origins or anything else around it is an error.
 func parseOrigin(s string) (origin, error) {
@@ -165,6 +193,12 @@ func requestOrigin(secure bool, host string) origin {
 
 // splitAuthority splits host[:port] and puts the host in lower case.
 func splitAuthority(s string) (host, port string, err error) {
+	if strings.ContainsAny(s, ", ") {
+		return "", "", errors.New("an entry is one origin: write each as an entry of its own")
+	}
+	if strings.ContainsAny(s, "/?#@") {
+		return "", "", errors.New("an origin has no user name, path, query or fragment")
+	}
 	host = s
 	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
 		host, port = s[:i], s[i+1:]
@@ -179,8 +213,11 @@ func splitAuthority(s string) (host, port string, err error) {
 		}
 		return "[" + addr.String() + "]", port, nil
 	}
-	if host == "" {
+	switch {
+	case host == "":
 		return "", "", errors.New("an origin names a host")
+	case host[0] == '.' && host != ".": // which Electron apps have
+		return "", "", errors.New("a host name doesn't start with a dot")
 	}
 	for i := 0; i < len(host); i++ {
 		if !isAlnum(host[i]) && host[i] != '-' && host[i] != '.' && host[i] != '_' {
@@ -197,7 +234,7 @@ func validScheme(s string) bool {
 			return false
 		}
 	}
-	return s != "" && !(s[0] >= '0' && s[0] <= '9')
+	return s != "" && (s[0] < '0' || s[0] > '9')
 }
 
 func isAlnum(c byte) bool {

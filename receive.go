@@ -98,7 +98,7 @@ func (c *receiver) next() (frameHeader, int, error) {
 func (c *receiver) check(h frameHeader, have int) error {
 	first := h.opcode == opText || h.opcode == opBinary
 	switch {
-	case h.rsv != 0 && !(h.rsv == rsv1Bit && c.deflate && first):
+	case h.rsv != 0 && (h.rsv != rsv1Bit || !c.deflate || !first):
 		return protocolError("reserved bit set")
 	case first && c.inMessage:
 		return protocolError("new message before the end of the last")

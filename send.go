@@ -102,7 +102,7 @@ func (s *sender) post(opcode opcode, payload []byte) {
 func (s *sender) unlock() {
 	for {
 		if f := s.due.Swap(nil); f != nil {
-			s.controlLocked(*f)
+			_ = s.controlLocked(*f) // an error stays with the sender
 		}
 		s.mu.Unlock()
 		if s.due.Load() == nil || !s.mu.TryLock() {

@@ -207,6 +207,12 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 
 func (b *logBuffer) Close() error { return nil }
 
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // entries are the log entries with the given message.
 func (b *logBuffer) entries(msg string) []map[string]any {
 	b.mu.Lock()

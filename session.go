@@ -92,6 +92,7 @@ func spread(d time.Duration) time.Duration {
 // tick does what is due.
 func (s *session) tick() {
 	switch s.next() {
+	case actNone:
 	case actPing:
 		s.out.post(opPing, nil)
 	case actClose:

@@ -262,10 +262,10 @@ func TestCloseFrameStandsBetweenFrames(t *testing.T) {
 		p := pipe(t, &Handler{
 			KeepaliveInterval: -1,
 			WriteTimeout:      caddy.Duration(time.Hour),
-			MaxLifetime:       caddy.Duration(time.Minute),
+			MaxLifetime:       caddy.Duration(20 * time.Second),
 		})
 		p.send(opText, "echo that is read late")
-		time.Sleep(time.Minute + time.Second)
+		time.Sleep(20500 * time.Millisecond) // past the lifetime, within closeWait of its last tenth
 		p.expect(opText, "echo that is read late")
 		p.expectClose(1001, "lifetime")
 		p.sendClose(1001, "")

@@ -5,7 +5,7 @@
 //
 // Go's HTTP/2 server knows Extended CONNECT but advertises it only under
 // GODEBUG=http2xconnect=1, which net/http and golang.org/x/net/http2 read when
-// they are initialised. This package sets it before they do: Go initialises
+// they are initialized. This package sets it before they do: Go initializes
 // packages in the order of their import paths as far as their imports allow,
 // so this one imports nothing but os and must keep a path that sorts before
 // theirs.
@@ -20,9 +20,15 @@ const setting = "http2xconnect="
 
 func init() {
 	if value := os.Getenv("GODEBUG"); value == "" {
-		os.Setenv("GODEBUG", setting+"1")
+		set(setting + "1")
 	} else if !mentions(value) {
-		os.Setenv("GODEBUG", value+","+setting+"1")
+		set(value + "," + setting + "1")
+	}
+}
+
+func set(value string) {
+	if err := os.Setenv("GODEBUG", value); err != nil {
+		panic(err)
 	}
 }
 

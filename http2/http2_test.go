@@ -1,0 +1,147 @@
+package http2_test
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// Both programs are Caddy with the websocket handler; cmd/caddy imports the
+// package under test, and testdata/plain doesn't.
+func TestSettingIsAdvertised(t *testing.T) {
+	for _, c := range []struct {
+		name, program, godebug string
+		want                   bool
+	}{
+		{"with the package", "../cmd/caddy", "", true},
+		{"with the package, among other settings", "../cmd/caddy", "madvdontneed=1", true},
+		{"with the package, switched off", "../cmd/caddy", "http2xconnect=0", false},
+		{"without the package", "./testdata/plain", "", false},
+		{"without the package, switched on", "./testdata/plain", "http2xconnect=1", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			address := start(t, build(t, c.program), c.godebug)
+			if got := advertised(t, address); got != c.want {
+				t.Errorf("SETTINGS_ENABLE_CONNECT_PROTOCOL is %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+var built = make(map[string]string)
+
+// build builds a program once and gives the name of its executable.
+func build(t *testing.T, program string) string {
+	t.Helper()
+	if built[program] == "" {
+		dir, err := os.MkdirTemp("", "caddy-websocket-http2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		executables = append(executables, dir)
+		name := filepath.Join(dir, "caddy")
+		if out, err := exec.Command("go", append(buildArgs, "-o", name, program)...).CombinedOutput(); err != nil {
+			t.Fatalf("building %s: %v\n%s", program, err, out)
+		}
+		built[program] = name
+	}
+	return built[program]
+}
+
+var executables []string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, dir := range executables {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// start runs a program with a site on HTTP/2 without TLS and gives its address.
+func start(t *testing.T, program, godebug string) string {
+	t.Helper()
+	cmd := exec.Command(program, "run", "--adapter", "caddyfile", "--config", "-")
+	cmd.Env = append(os.Environ(), "GODEBUG="+godebug, "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	cmd.Stdin = bytes.NewBufferString(`{
+		admin off
+		auto_https off
+		servers {
+			protocols h1 h2c
+		}
+	}
+	http://:0 {
+		bind 127.0.0.1
+	}`)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	addresses := make(chan string, 1)
+	go func() {
+		var log []byte
+		block := make([]byte, 4096)
+		address := regexp.MustCompile(`"actual_address":"(127\.0\.0\.1:\d+)"`)
+		for {
+			n, err := stderr.Read(block)
+			log = append(log, block[:n]...)
+			if m := address.FindSubmatch(log); m != nil && len(addresses) == 0 {
+				addresses <- string(m[1])
+				log = nil
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	select {
+	case address := <-addresses:
+		return address
+	case <-time.After(time.Minute):
+		t.Fatal("Caddy doesn't start")
+		return ""
+	}
+}
+
+// advertised reports whether the server's first SETTINGS frame allows Extended
+// CONNECT (RFC 8441 §3).
+func advertised(t *testing.T, address string) bool {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	framer := http2.NewFramer(conn, conn)
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		t.Fatal(err)
+	}
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := framer.ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, ok := f.(*http2.SettingsFrame)
+	if !ok {
+		t.Fatalf("first frame is %v, want SETTINGS", f)
+	}
+	value, ok := settings.Value(http2.SettingEnableConnectProtocol)
+	return ok && value == 1
+}

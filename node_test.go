@@ -1,0 +1,36 @@
+package caddywebsocket
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+func TestNodeClient(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		skipWithout(t, "node in the PATH")
+	}
+	if _, err := os.Stat("testdata/node/node_modules/ws"); err != nil {
+		skipWithout(t, "the ws package for Node: run npm ci --prefix testdata/node")
+	}
+	s := startForOthers(t, `
+		websocket /ws {
+			subprotocols json chat
+			compression on
+		}`)
+	for _, c := range []struct{ name, url string }{
+		{"http1", "ws://" + s.plain + "/ws"},
+		{"tls", "wss://" + s.secure + "/ws"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			defer cancel()
+			output, err := exec.CommandContext(ctx, node, "testdata/node/client.js", c.url).CombinedOutput()
+			if err != nil {
+				t.Errorf("%v\n%s", err, output)
+			}
+		})
+	}
+}
