@@ -104,7 +104,8 @@ func parsePattern(s string) (originPattern, error) {
 	if err != nil {
 		return p, err
 	}
-	if last := o.host[len(o.host)-1]; p.anySubdomain && (last == ']' || '0' <= last && last <= '9') {
+	last := o.host[strings.LastIndexByte(o.host, '.')+1:]
+	if _, err := strconv.Atoi(last); p.anySubdomain && (err == nil || last[0] == '[') {
 		return p, errors.New("an IP address has no subdomains")
 	}
 	if p.anyPort {
