@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"math"
 	"strconv"
 	"time"
 
@@ -100,7 +101,9 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "subprotocols":
 		h.Subprotocols = append([]string{d.Val()}, d.RemainingArgs()...)
 	case "compression":
-		h.Compression = d.Val()
+		if h.Compression = d.Val(); h.Compression != "on" && h.Compression != "off" {
+			return d.Errf("parsing %s '%s': it must be on or off", option, h.Compression)
+		}
 	case "max_message_size":
 		return parseSize(d, option, &h.MaxMessageSize)
 	case "max_connections":
@@ -146,11 +149,8 @@ const (
 // parseSize parses the current argument of an option as bytes, 1 or more.
 func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
 	n, err := humanize.ParseBytes(d.Val())
-	if err != nil {
-		return d.Errf("parsing %s '%s': %v", option, d.Val(), err)
-	}
-	if n == 0 || n > maxSize {
-		return d.Errf("parsing %s '%s': it must be from 1 byte to 8 PiB", option, d.Val())
+	if err != nil || n == 0 || n > maxSize {
+		return d.Errf("parsing %s '%s': it must be a size such as 512, 4KiB or 1MB, from 1 byte to 8PiB", option, d.Val())
 	}
 	*size = int64(n)
 	return nil
@@ -160,7 +160,7 @@ func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
 func parseCount(d *caddyfile.Dispenser, option string, count *int) error {
 	n, err := strconv.ParseUint(d.Val(), 10, 31)
 	if err != nil || n == 0 {
-		return d.Errf("parsing %s '%s': it must be a whole number above 0", option, d.Val())
+		return d.Errf("parsing %s '%s': it must be a whole number from 1 to %d", option, d.Val(), math.MaxInt32)
 	}
 	*count = int(n)
 	return nil

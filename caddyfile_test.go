@@ -110,19 +110,19 @@ func TestConfigRefusals(t *testing.T) {
 		},
 		{
 			`{"keepalive_interval": "30s", "keepalive_timeout": "30s"}`,
-			"keepalive timeout '30s': it must be longer than the interval, which is '30s'",
+			"keepalive_timeout '30s': it must be longer than the interval, which is '30s'",
 		},
 		{
 			`{"keepalive_interval": "30s", "keepalive_timeout": "20s"}`,
-			"keepalive timeout '20s': it must be longer than the interval, which is '30s'",
+			"keepalive_timeout '20s': it must be longer than the interval, which is '30s'",
 		},
 		{
 			`{"keepalive_interval": "30s", "keepalive_timeout": "-1s"}`,
-			"keepalive timeout '-1s': it must be longer than the interval, which is '30s'",
+			"keepalive_timeout '-1s': it must be longer than the interval, which is '30s'",
 		},
 		{
 			`{"keepalive_timeout": "1m"}`,
-			"keepalive timeout '1m0s': it must be longer than the interval, which is '2m0s'",
+			"keepalive_timeout '1m0s': it must be longer than the interval, which is '2m0s'",
 		},
 
 		{`{"buffer_size": 511}`, "buffer_size '511': it must be from 512 to 1048576 bytes"},
@@ -164,9 +164,9 @@ func TestConfigRefusals(t *testing.T) {
 		{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
 		{`{"max_connections_per_client": -1}`, "max_connections_per_client '-1': it can't be negative"},
 		{`{"max_message_size": -1}`, "max_message_size '-1': it can't be negative"},
-		{`{"write_timeout": -1}`, "write_timeout '-1': it can't be negative"},
-		{`{"max_lifetime": -1}`, "max_lifetime '-1': it can't be negative"},
-		{`{"close_delay": -1}`, "close_delay '-1': it can't be negative"},
+		{`{"write_timeout": -1}`, "write_timeout '-1ns': it can't be negative"},
+		{`{"max_lifetime": -1}`, "max_lifetime '-1ns': it can't be negative"},
+		{`{"close_delay": -1}`, "close_delay '-1ns': it can't be negative"},
 
 		{
 			`{"allowed_origins": ["self", "example.com"]}`,

@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"unicode/utf8"
 )
 
@@ -450,4 +453,52 @@ func residentMemory(t *testing.T) int64 {
 		t.Fatal(err)
 	}
 	return pages * int64(os.Getpagesize())
+}
+
+// countingConn counts reads.
+type countingConn struct {
+	net.Conn
+	reads int
+}
+
+func (c *countingConn) Read(p []byte) (int, error) {
+	c.reads++
+	return c.Conn.Read(p)
+}
+
+// Where waiting takes a byte off the stream, the rest must not come byte by
+// byte.
+func TestReadsAreLarge(t *testing.T) {
+	const size = 256 << 10
+	noise := make([]byte, size)
+	for i := range noise {
+		noise[i] = byte(mathrand.Uint32())
+	}
+	for name, message := range map[string][]byte{
+		"plain":      clientFrame(finBit|byte(opBinary), noise),
+		"compressed": clientFrame(finBit|rsv1Bit|byte(opBinary), deflateMessage(string(noise))),
+		"fragments": slices.Concat(clientFrame(byte(opBinary), noise[:size/2]),
+			clientFrame(finBit, noise[size/2:])),
+		"after a close frame": slices.Concat(clientFrame(finBit|byte(opClose), nil), noise),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := &Handler{Compression: "on"}
+				server, client := net.Pipe()
+				conn := &countingConn{Conn: server}
+				p := pipeOver(t, h, conn, client)
+				go p.rw.Write(message)
+				for {
+					if f := p.read(); f.first&finBit != 0 {
+						break
+					}
+				}
+				p.rw.Close()
+				synctest.Wait()
+				if limit := len(message)/int(h.BufferSize) + 20; conn.reads > limit {
+					t.Errorf("%d reads for %d bytes, want no more than %d", conn.reads, len(message), limit)
+				}
+			})
+		})
+	}
 }

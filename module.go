@@ -211,7 +211,7 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("keepalive_timeout '%s': there is none when keepalive is off", time.Duration(h.KeepaliveTimeout))
 	}
 	if h.KeepaliveInterval > 0 && h.KeepaliveTimeout <= h.KeepaliveInterval {
-		return fmt.Errorf("keepalive timeout '%s': it must be longer than the interval, which is '%s'",
+		return fmt.Errorf("keepalive_timeout '%s': it must be longer than the interval, which is '%s'",
 			time.Duration(h.KeepaliveTimeout), time.Duration(h.KeepaliveInterval))
 	}
 	if h.BufferSize < minBufferSize || h.BufferSize > maxBufferSize {
@@ -241,18 +241,19 @@ func (h *Handler) Validate() error {
 			h.MaxConnectionsPerClient, h.MaxConnections)
 	}
 	for _, o := range []struct {
-		name  string
-		value int64
+		name     string
+		value    any
+		negative bool
 	}{
-		{"max_message_size", h.MaxMessageSize},
-		{"max_connections", int64(h.MaxConnections)},
-		{"max_connections_per_client", int64(h.MaxConnectionsPerClient)},
-		{"write_timeout", int64(h.WriteTimeout)},
-		{"max_lifetime", int64(h.MaxLifetime)},
-		{"close_delay", int64(h.CloseDelay)},
+		{"max_message_size", h.MaxMessageSize, h.MaxMessageSize < 0},
+		{"max_connections", h.MaxConnections, h.MaxConnections < 0},
+		{"max_connections_per_client", h.MaxConnectionsPerClient, h.MaxConnectionsPerClient < 0},
+		{"write_timeout", time.Duration(h.WriteTimeout), h.WriteTimeout < 0},
+		{"max_lifetime", time.Duration(h.MaxLifetime), h.MaxLifetime < 0},
+		{"close_delay", time.Duration(h.CloseDelay), h.CloseDelay < 0},
 	} {
-		if o.value < 0 {
-			return fmt.Errorf("%s '%d': it can't be negative", o.name, o.value)
+		if o.negative {
+			return fmt.Errorf("%s '%v': it can't be negative", o.name, o.value)
 		}
 	}
 	if h.Mode == modePassthrough && len(h.AllowedOrigins) == 0 {

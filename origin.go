@@ -104,18 +104,23 @@ func parsePattern(s string) (originPattern, error) {
 	if err != nil {
 		return p, err
 	}
-	last := o.host[strings.LastIndexByte(o.host, '.')+1:]
-	if _, err := strconv.Atoi(last); p.anySubdomain && (err == nil || last[0] == '[') {
+	if p.anySubdomain && isAddress(o.host) {
 		return p, errors.New("an IP address has no subdomains")
 	}
 	if p.anyPort {
 		if _, port, _ := splitAuthority(authority); port != "" {
 			return p, errors.New("the port is a number or '*', not both")
 		}
-		o.port = ""
 	}
 	p.origin = o
 	return p, nil
+}
+
+// isAddress reports whether browsers take host for an IP address: in brackets,
+// or with a number for its last label.
+func isAddress(host string) bool {
+	_, err := strconv.ParseUint(host[strings.LastIndexByte(host, '.')+1:], 10, 64)
+	return host[0] == '[' || err == nil
 }
 
 // repairOrigin makes an origin of what people write for one: a host name, the
@@ -265,7 +270,7 @@ type originPolicy struct {
 func newOriginPolicy(entries []string, required bool) (originPolicy, error) {
 	policy := originPolicy{any: len(entries) == 0, required: required}
 	for _, entry := range entries {
-		if strings.Contains(entry, "{") {
+		if strings.Contains(entry, "{") && strings.Contains(entry, "}") {
 			policy.templates = append(policy.templates, entry)
 			continue
 		}

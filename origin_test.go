@@ -86,6 +86,11 @@ var originTests = []struct {
 		no:      []string{"http://node1", "http://db.node2"},
 	},
 	{
+		pattern: "https://*.example.com.",
+		yes:     []string{"https://app.example.com."},
+		no:      []string{"https://app.example.com", "https://example.com.", "https://a.b.example.com."},
+	},
+	{
 		pattern: "https://*.example.com:8443",
 		yes:     []string{"https://app.example.com:8443"},
 		no:      []string{"https://app.example.com", "https://example.com:8443", "https://app.example.com:443"},
@@ -338,6 +343,7 @@ var originRefusals = []struct{ entry, rule, spelling string }{
 	{"http://*.[::1]", addressRule, ""},
 	{"http://*.192.0.2.1", addressRule, ""},
 	{"http://*.0.0.1", addressRule, ""},
+	{"http://*.[::ffff:192.0.2.1]", addressRule, ""},
 }
 
 const (

@@ -52,6 +52,22 @@ func (c *receiver) fill() error {
 	return err
 }
 
+// refill receives more bytes in place of those in the buffer, in the middle of
+// something. It doesn't wait first: where that takes a byte off the stream, the
+// byte would be all that comes in.
+func (c *receiver) refill() error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	if c.buf == nil {
+		c.buf = c.pool.get()
+	}
+	c.r, c.w = 0, 0
+	n, err := c.read(c.buf.p)
+	c.w = n
+	return err
+}
+
 // read reads from the stream.
 func (c *receiver) read(p []byte) (int, error) {
 	n, err := c.in.Read(p)
@@ -146,7 +162,7 @@ func (c *receiver) payload(p []byte) (int, error) {
 // the next call.
 func (c *receiver) chunk() ([]byte, error) {
 	if c.r == c.w {
-		if err := c.fill(); err != nil {
+		if err := c.refill(); err != nil {
 			return nil, err
 		}
 	}
@@ -204,7 +220,7 @@ func (c *receiver) discard() error {
 
 // drain reads until the stream ends.
 func (c *receiver) drain() {
-	for c.r = c.w; c.fill() == nil; c.r = c.w {
+	for c.refill() == nil {
 	}
 }
 

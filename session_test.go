@@ -17,6 +17,13 @@ import (
 // if a goroutine is left in the end.
 func pipe(t *testing.T, h *Handler) *peer {
 	t.Helper()
+	server, client := net.Pipe()
+	return pipeOver(t, h, server, client)
+}
+
+// pipeOver is pipe with the two ends given.
+func pipeOver(t *testing.T, h *Handler, server, client net.Conn) *peer {
+	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	t.Cleanup(cancel)
 	if err := h.Provision(ctx); err != nil {
@@ -26,7 +33,6 @@ func pipe(t *testing.T, h *Handler) *peer {
 		t.Fatal(err)
 	}
 	h.logger = zap.NewNop()
-	server, client := net.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
