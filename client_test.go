@@ -319,6 +319,16 @@ func (p *peer) expect(op opcode, payload string) {
 	}
 }
 
+// expectPing receives a Ping of the server's own and gives its payload.
+func (p *peer) expectPing() string {
+	p.t.Helper()
+	f := p.read()
+	if f.first != finBit|byte(opPing) || len(f.payload) != pingPayloadLen {
+		p.t.Fatalf("%s: got frame %#x %.60q, want a ping", p.name, f.first, f.payload)
+	}
+	return string(f.payload)
+}
+
 // expectClose receives a Close frame with the given code, and a reason that
 // contains reason.
 func (p *peer) expectClose(code int, reason string) {
@@ -336,6 +346,22 @@ func (p *peer) expectClose(code int, reason string) {
 	}
 }
 
+// expectCloseAfterPings is expectClose after any number of pings.
+func (p *peer) expectCloseAfterPings(code int, reason string) {
+	p.t.Helper()
+	for {
+		first, err := p.br.Peek(1)
+		if err != nil {
+			p.t.Fatalf("%s: reading: %v", p.name, err)
+		}
+		if first[0] != finBit|byte(opPing) {
+			p.expectClose(code, reason)
+			return
+		}
+		p.expectPing()
+	}
+}
+
 // expectEnd makes sure that nothing comes any more, and that the server says so.
 func (p *peer) expectEnd() {
 	p.t.Helper()
@@ -345,6 +371,9 @@ func (p *peer) expectEnd() {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		p.t.Fatalf("%s: the server didn't end", p.name)
+	}
+	if (p.name == "http1" || p.name == "tls") && err != io.EOF {
+		p.t.Fatalf("%s: the connection ended with %v, want a clean end", p.name, err)
 	}
 }
 

@@ -37,7 +37,7 @@ func (e *echo) deflated(h frameHeader, n int) error {
 		return err
 	}
 
-	m := newOutgoing(e, byte(h.opcode)|rsv1Bit)
+	m := e.begin(byte(h.opcode) | rsv1Bit)
 	m.drop = len(flushMarker)
 	defer m.release()
 	deflater := deflaters.Get().(*flate.Writer)

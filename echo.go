@@ -23,7 +23,8 @@ var blocks = &bufferPool{size: maxReplyHeader + maxEchoFrame + 64}
 type echo struct {
 	*session
 	in    receiver
-	limit int64 // of a message, in bytes; 0: none
+	limit int64    // of a message, in bytes; 0: none
+	reply outgoing // the message that long or deflated is at
 }
 
 func newEcho(s *session, deflate bool) *echo {
@@ -90,8 +91,9 @@ func (e *echo) nextData() (frameHeader, int, error) {
 		case opClose:
 			return h, n, parseClose(payload)
 		case opPing:
-			err = e.reply(finBit|byte(opPong), n, len(payload))
+			err = e.sendBack(finBit|byte(opPong), n, len(payload))
 		default: // a Pong
+			e.pong(payload)
 			e.in.r += n + len(payload)
 		}
 		if err != nil {
@@ -124,12 +126,12 @@ func (e *echo) short(h frameHeader, n int) error {
 	if text != nil && !text.complete() {
 		return errInvalidUTF8
 	}
-	return e.reply(finBit|byte(h.opcode), n, len(payload))
+	return e.sendBack(finBit|byte(h.opcode), n, len(payload))
 }
 
-// reply sends the frame that lies unread in the receive buffer back from where
+// sendBack sends the frame that lies unread in the receive buffer back from where
 // it lies: a server's header is the shorter one, by the masking key.
-func (e *echo) reply(first byte, n, size int) error {
+func (e *echo) sendBack(first byte, n, size int) error {
 	start := e.in.r + n - replyHeaderLen(size)
 	e.in.r += n + size
 	frame := e.in.buf.p[start:e.in.r]
@@ -141,7 +143,7 @@ func (e *echo) reply(first byte, n, size int) error {
 // receive buffer: in one frame if it is no longer than maxEchoFrame, else in
 // several.
 func (e *echo) long(h frameHeader, n int) error {
-	m := newOutgoing(e, byte(h.opcode))
+	m := e.begin(byte(h.opcode))
 	defer m.release()
 	var text *utf8Checker
 	if h.opcode == opText {
@@ -194,8 +196,10 @@ type outgoing struct {
 	large bool
 }
 
-func newOutgoing(e *echo, first byte) *outgoing {
-	return &outgoing{echo: e, first: first, buf: e.in.pool.get(), n: maxReplyHeader}
+// begin begins a message with the given first byte, but for the fin bit.
+func (e *echo) begin(first byte) *outgoing {
+	e.reply = outgoing{echo: e, first: first, buf: e.in.pool.get(), n: maxReplyHeader}
+	return &e.reply
 }
 
 // room gives the unused part of the buffer, which is not empty: a full one is
@@ -273,9 +277,7 @@ func (e *echo) close(err error) {
 		return
 	}
 	_ = e.out.control(opClose, closePayload(end.code, end.reason)) // unless the timer has
-	// To close a connection with unread bytes resets it, and the reset can
-	// overtake the Close frame.
-	if e.stream.hangUp() {
+	if e.stream.hangUp(end.by == byClient) {
 		e.in.drain()
 	}
 }

@@ -183,7 +183,7 @@ var broken = []struct {
 	{"RFC 6455 5.4 continuation of nothing", []byte{finBit}, 1002, "continuation of no message"},
 	{"RFC 6455 5.4 message in a message", append(clientFrame(byte(opText), nil), byte(opText)), 1002, "new message"},
 	{"RFC 6455 5.5.1 close of one byte", clientFrame(finBit|byte(opClose), []byte{3}), 1002, "half a code"},
-	{"RFC 6455 7.4 close code 1005", clientFrame(finBit|byte(opClose), closePayload(1006, "")), 1002, "close code 1006"},
+	{"RFC 6455 7.4 close code 1006", clientFrame(finBit|byte(opClose), closePayload(1006, "")), 1002, "close code 1006"},
 	{"RFC 6455 8.1 close reason", clientFrame(finBit|byte(opClose), closePayload(1000, "\xff")), 1007, "UTF-8"},
 	{"RFC 6455 8.1 text", clientFrame(finBit|byte(opText), []byte("good\xffbad")), 1007, "UTF-8"},
 	{"RFC 6455 8.1 text that ends early", clientFrame(finBit|byte(opText), []byte("\xe2\x82")), 1007, "UTF-8"},

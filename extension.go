@@ -16,6 +16,7 @@ const deflateExtension = "permessage-deflate"
 type extension struct {
 	name   string
 	params []extensionParam
+	raw    string
 }
 
 type extensionParam struct {
@@ -33,9 +34,11 @@ func parseExtensions(values []string) ([]extension, error) {
 	for {
 		var e extension
 		var err error
+		before := rest
 		if e, rest, err = parseExtension(rest); err != nil {
 			return nil, err
 		}
+		e.raw = strings.Trim(before[:len(before)-len(rest)], " \t")
 		extensions = append(extensions, e)
 		if rest == "" {
 			return extensions, nil
@@ -151,4 +154,19 @@ func validDeflateOffer(params []extensionParam) bool {
 func validWindowBits(s string) bool {
 	bits, err := strconv.Atoi(s)
 	return err == nil && bits >= 8 && bits <= 15 && strconv.Itoa(bits) == s
+}
+
+// withoutDeflate takes permessage-deflate out of a client's offer.
+func withoutDeflate(h http.Header) {
+	extensions, _ := parseExtensions(h["Sec-Websocket-Extensions"])
+	var kept []string
+	for _, e := range extensions {
+		if e.name != deflateExtension {
+			kept = append(kept, e.raw)
+		}
+	}
+	h.Del("Sec-WebSocket-Extensions")
+	for _, raw := range kept {
+		h.Add("Sec-WebSocket-Extensions", raw)
+	}
 }

@@ -27,9 +27,9 @@ func isHandshake(r *http.Request) bool {
 			httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
 	case 2:
 		protocol := r.Header[":protocol"]
-		return r.Method == http.MethodConnect && len(protocol) == 1 && strings.EqualFold(protocol[0], "websocket")
+		return r.Method == http.MethodConnect && len(protocol) == 1 && protocol[0] == "websocket"
 	case 3:
-		return r.Method == http.MethodConnect && strings.EqualFold(r.Proto, "websocket")
+		return r.Method == http.MethodConnect && r.Proto == "websocket"
 	}
 	return false
 }
@@ -130,7 +130,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, err
 		a.stream, err = hijack(w, r, time.Duration(h.WriteTimeout))
 		return a, err
 	}
-	a.stream = newBodyStream(w, r, time.Duration(h.WriteTimeout), h.logger)
+	a.stream = newBodyStream(w, r, r.Body, time.Duration(h.WriteTimeout), h.logger)
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush() // if it fails, so does the first read
 	return a, nil
@@ -166,12 +166,17 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("hijacking connection: %w", err))
 	}
+	return streamOf(conn, brw, r, writeTimeout), nil
+}
+
+// streamOf makes a stream of a hijacked connection.
+func streamOf(conn net.Conn, brw *bufio.ReadWriter, r *http.Request, writeTimeout time.Duration) stream {
 	early, _ := brw.Peek(brw.Reader.Buffered())
 	socket, ok := r.Context().Value(connCtxKey).(net.Conn)
 	if !ok {
 		socket = conn
 	}
-	return newConnStream(conn, socket, bytes.Clone(early), writeTimeout), nil
+	return newConnStream(conn, socket, bytes.Clone(early), writeTimeout)
 }
 
 // connCtxKey is where a request's context has the connection that it came on.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +22,8 @@ import (
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // asCaddy is the environment variable that makes the test binary Caddy.
@@ -41,7 +45,7 @@ type process struct {
 }
 
 // startProcess runs Caddy with the given config until the test ends.
-func startProcess(t *testing.T, global, site string) *process {
+func startProcess(t testing.TB, global, site string) *process {
 	t.Helper()
 	p := &process{exited: make(chan error, 1), stderr: new(logBuffer)}
 	p.cmd = exec.Command(os.Args[0], "run", "--config", "-")
@@ -103,10 +107,10 @@ func (p *process) watch(stderr io.Reader, ready chan<- struct{}) {
 
 // config is the config of the process: it logs to standard error and has an
 // admin API.
-func (p *process) config(t *testing.T, global, site string) []byte {
+func (p *process) config(t testing.TB, global, site string) []byte {
 	t.Helper()
 	var cfg map[string]any
-	if err := json.Unmarshal(config(t, global, site), &cfg); err != nil {
+	if err := json.Unmarshal(config(t, "", global, site), &cfg); err != nil {
 		t.Fatal(err)
 	}
 	delete(cfg, "logging")
@@ -219,18 +223,145 @@ func TestExitWithDeafClients(t *testing.T) {
 		if peer.name == "http1" {
 			continue // this one reads and doesn't answer
 		}
+		progress := make(chan struct{})
 		stalled.Go(func() {
 			block := clientFrame(finBit|byte(opBinary), make([]byte, 1<<20))
 			for {
 				if _, err := peer.rw.Write(block); err != nil {
 					return
 				}
+				select {
+				case progress <- struct{}{}:
+				case <-t.Context().Done():
+					return
+				}
 			}
 		})
+		for moving := true; moving; {
+			select {
+			case <-progress:
+			case <-time.After(500 * time.Millisecond):
+				moving = false // the echo fills all buffers on the way
+			}
+		}
 	}
 	p.terminate(t)
 	p.expectExit(t)
+	p.cmd.Process.Kill()
 	stalled.Wait()
+}
+
+// An HTTP/2 client that doesn't read from its connection at all is cut as well,
+// though not even the reset of its stream gets through.
+func TestDeafHTTP2Connection(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "large"), make([]byte, 20<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "websocket /ws {\nwrite_timeout 200ms\n}\nfile_server {\nroot "+dir+"\n}")
+	conn, err := tls.Dial("tcp", s.secure, insecure("h2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	framer := http2.NewFramer(conn, conn)
+	io.WriteString(conn, http2.ClientPreface)
+	framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+	framer.WriteWindowUpdate(0, 1<<30)
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	request := func(stream uint32, end bool, fields ...string) {
+		block.Reset()
+		for i := 0; i < len(fields); i += 2 {
+			encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+		}
+		framer.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end,
+		})
+	}
+	request(1, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "https",
+		":authority", s.secure, ":path", "/ws", "sec-websocket-version", "13")
+	s.logs.await(t, "socket opened", 1)
+	request(3, true, ":method", "GET", ":scheme", "https", ":authority", s.secure, ":path", "/large")
+	// What is echoed before the file has filled all buffers still gets through.
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; i < 50 && len(s.logs.entries("socket closed")) == 0; i++ {
+		<-tick.C
+		framer.WriteData(1, false, clientFrame(finBit|byte(opBinary), make([]byte, 10_000)))
+	}
+	if by := s.logs.await(t, "socket closed", 1)[0]["closed_by"]; by != string(byWriteTimeout) {
+		t.Errorf("closed by %v, want %v", by, byWriteTimeout)
+	}
+}
+
+// Sockets, and handshakes that are refused, leave nothing behind, and an open
+// socket has no goroutine but its handler's.
+func TestNothingLeaks(t *testing.T) {
+	const n = 100
+	s := start(t, "websocket {\nsubprotocols a\n}")
+	s.dial(t, "http1", "/").bye()
+	settled := func(want int) int {
+		var got int
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
+			if got = runtime.NumGoroutine(); got <= want {
+				break
+			}
+		}
+		return got
+	}
+	before := runtime.NumGoroutine()
+	var open []*peer
+	for range n {
+		p := s.dial(t, "http1", "/")
+		p.echo(opText, "hello")
+		open = append(open, p)
+	}
+	if got := settled(before + n); got > before+n {
+		t.Errorf("%d goroutines for %d sockets", got-before, n)
+	}
+	for i, p := range open {
+		switch i % 3 {
+		case 0:
+			p.bye()
+		case 1:
+			p.write([]byte{0xff})
+			p.expectClose(1002, "")
+			p.rw.Close()
+		case 2:
+			p.rw.Close()
+		}
+	}
+	for range n {
+		p := s.attempt(t, "http1", "/", "Sec-WebSocket-Key", "-")
+		p.rw.Close()
+	}
+	if got := settled(before); got > before {
+		t.Errorf("%d goroutines are left", got-before)
+	}
+	sessions.mu.Lock()
+	defer sessions.mu.Unlock()
+	if len(sessions.open) > 0 {
+		t.Errorf("%d sessions are left", len(sessions.open))
+	}
+}
+
+// Listener wrappers and some protocol settings hide the methods of a socket.
+func TestWrappedConnection(t *testing.T) {
+	s := startGlobal(t, "servers {\nprotocols h1\n}", "websocket")
+	for _, protocol := range []string{"http1", "tls"} {
+		for range 20 {
+			p := s.dial(t, protocol, "/")
+			p.echo(opText, "hello")
+			p.write([]byte{0xff}, make([]byte, 200_000))
+			p.expectClose(1002, "")
+			if c, ok := p.rw.(interface{ CloseWrite() error }); ok {
+				c.CloseWrite()
+			}
+			p.expectEnd()
+		}
+		s.dial(t, protocol, "/").bye()
+	}
 }
 
 func TestSocketsSurviveReloads(t *testing.T) {
@@ -269,8 +400,9 @@ func TestIdleTimeouts(t *testing.T) {
 	const global = "servers {\ntimeouts {\nread_body_idle 50ms\nwrite_idle 50ms\n}\n}"
 	for _, global := range []string{global, strings.ReplaceAll(global, "50ms", "-1s")} {
 		s := startGlobal(t, global, "websocket {\nkeepalive 500ms\n}")
-		for _, p := range s.dialAll(t) {
-			p.expect(opPing, "") // half a second later
+		for _, protocol := range protocols {
+			p := s.dial(t, protocol, "/")
+			p.expectPing() // half a second later
 			p.send(opPong, "")
 			p.echo(opText, "still there")
 			p.bye()
@@ -285,9 +417,8 @@ func TestEndsOnEveryProtocol(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			silent := s.dial(t, protocol, "/keepalive")
-			silent.expect(opPing, "")
-			silent.expect(opPing, "")
-			silent.expectClose(1001, "keepalive timeout")
+			silent.expectPing()
+			silent.expectCloseAfterPings(1001, "keepalive timeout")
 			silent.expectEnd()
 
 			gone := s.dial(t, protocol, "/stall")
@@ -339,5 +470,22 @@ func TestMaxConnections(t *testing.T) {
 				s.logs.await(t, "socket closed", closed+limit)
 			}
 		})
+	}
+}
+
+// A limit on request bodies in front takes an HTTP/2 or HTTP/3 socket for one.
+func TestRequestBodyLimit(t *testing.T) {
+	s := start(t, "request_body {\nmax_size 1KB\n}\nwebsocket")
+	for _, protocol := range protocols {
+		p := s.dial(t, protocol, "/")
+		p.echo(opText, letters(500))
+		p.send(opText, letters(800))
+		if protocol == "http1" || protocol == "tls" {
+			p.expect(opText, letters(800))
+			p.bye()
+		} else {
+			p.expectClose(1009, "request_body max_size")
+			p.expectEnd()
+		}
 	}
 }

@@ -36,7 +36,8 @@ const (
 	defaultWriteTimeout      = 10 * time.Second
 )
 
-// Handler speaks WebSocket: an echo endpoint on HTTP/1.1, HTTP/2 and HTTP/3.
+// Handler speaks WebSocket on HTTP/1.1, HTTP/2 and HTTP/3: as an echo endpoint, or
+// supervising the sockets that the next handler serves.
 //
 // A request that is not a WebSocket handshake goes on to the next handler. A
 // handshake that breaks RFC 6455 §4.2.1 is refused with status 400, 405 or 426,
@@ -45,16 +46,16 @@ const (
 // access log, 200 on HTTP/2 and HTTP/3, and keeps the handlers around this one
 // waiting until it has closed, so that logs, metrics and traces cover all of it.
 //
-// Sockets survive a reload of the config. When Caddy exits they are closed with
-// code 1001.
+// Echo sockets survive a reload of the config; those of `reverse_proxy` do if it
+// has `stream_close_delay`. When Caddy exits all are closed with code 1001.
 //
 // HTTP/2 needs the package
 // `github.com/seed-21dbdb71/caddy-websocket/http2` in the build, or
 // `GODEBUG=http2xconnect=1` in the environment.
 type Handler struct {
 	// What is done with a socket. `echo` accepts it and sends every message back.
-	// `passthrough` leaves it to the next handler and supervises it; in this
-	// version it answers every handshake with status 501.
+	// `passthrough` leaves it to the next handler, `reverse_proxy` for one, and
+	// supervises it frame by frame without changing what it carries.
 	// Default: `echo`.
 	Mode string `json:"mode,omitempty"`
 
@@ -96,13 +97,14 @@ type Handler struct {
 	Subprotocols []string `json:"subprotocols,omitempty"`
 
 	// Whether permessage-deflate is negotiated (RFC 7692): `on` or `off`. In
-	// `passthrough` the client's offer goes on to the next handler unless this is
-	// `off`.
+	// `passthrough` the client's offer goes on to the next handler as it is, or,
+	// with `off`, without it.
 	// Default: `off` for `echo`, none for `passthrough`.
 	Compression string `json:"compression,omitempty"`
 
-	// The longest message, in bytes, counted after decompression. A longer one
-	// closes the socket with code 1009.
+	// The longest message, in bytes, counted after decompression in `echo` and as
+	// sent in `passthrough`, there in both directions. A longer one closes the
+	// socket with code 1009.
 	// Default: no limit.
 	MaxMessageSize int64 `json:"max_message_size,omitempty"`
 
@@ -117,7 +119,7 @@ type Handler struct {
 	MaxConnectionsPerClient int `json:"max_connections_per_client,omitempty"`
 
 	// How long a write to the client may make no progress before the socket is
-	// cut.
+	// cut. On TLS, HTTP/2 and HTTP/3 progress is 16 KiB.
 	// Default: `10s`.
 	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
 
@@ -136,6 +138,7 @@ type Handler struct {
 	// Default: `false`.
 	Console bool `json:"console,omitempty"`
 
+	ctx      caddy.Context
 	logger   *zap.Logger
 	origins  originPolicy
 	limiter  *limiter
@@ -154,6 +157,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the defaults and prepares the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	h.ctx = ctx
 	h.logger = ctx.Logger()
 	h.setDefaults()
 	var err error
@@ -174,6 +178,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.buffers = &bufferPool{size: int(h.BufferSize) + maxFrameHeader}
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		srv.RegisterConnContext(func(ctx context.Context, c net.Conn) context.Context {
+			if ctx.Value(connCtxKey) != nil {
+				return ctx // another handler of the server has put it there
+			}
 			return context.WithValue(ctx, connCtxKey, c)
 		})
 		closeOnExit(srv)
@@ -283,7 +290,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer h.limiter.release(client)
 	if h.Mode == modePassthrough {
-		return caddyhttp.Error(http.StatusNotImplemented, errors.New("passthrough: not in this version"))
+		return h.passthrough(w, r, next)
 	}
 	a, err := h.accept(w, r)
 	if err != nil {
@@ -313,17 +320,15 @@ func wantsConsole(r *http.Request) bool {
 // echo serves an accepted socket until it has closed.
 func (h *Handler) echo(a *accepted) {
 	s := newSession(h, a.stream)
-	defer s.finish()
+	s.start()
 	sessions.add(s)
 	defer sessions.remove(s)
+	defer s.finish()
 	if c := h.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
 		c.Write(zap.String("id", s.id), zap.String("subprotocol", a.subprotocol), zap.Bool("compression", a.deflate))
 	}
 	newEcho(s, a.deflate).serve()
-	if c := h.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
-		c.Write(zap.String("id", s.id), zap.String("closed_by", string(s.end.by)),
-			zap.Int("close_code", s.end.code), zap.String("close_reason", s.end.reason))
-	}
+	s.logClosed()
 }
 
 // Cleanup lets the open sockets live on under the next config.

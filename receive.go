@@ -39,6 +39,7 @@ func (c *receiver) fill() error {
 	}
 	if c.r == c.w {
 		c.release()
+		c.life.listen()
 		if err := c.in.wait(); err != nil {
 			return err
 		}
@@ -70,6 +71,7 @@ func (c *receiver) refill() error {
 
 // read reads from the stream.
 func (c *receiver) read(p []byte) (int, error) {
+	c.life.listen()
 	n, err := c.in.Read(p)
 	if n > 0 {
 		c.life.heard()

@@ -99,7 +99,13 @@ func (g *registry) wait(ctx context.Context) {
 	case <-timeout.C:
 	case <-ctx.Done():
 	}
+	// The handlers around ours, the access log above all, have yet to return.
+	time.Sleep(afterglow)
 }
+
+// afterglow is how long the last handlers get for what they do when a socket
+// has closed.
+const afterglow = 50 * time.Millisecond
 
 // unload lets go of a handler whose config was replaced. Its sockets live on,
 // for close_delay if that is set.

@@ -1,7 +1,10 @@
 package caddywebsocket
 
 import (
+	"encoding/binary"
 	"errors"
+	"io"
+	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 )
@@ -24,24 +27,25 @@ const corkSize = 16 << 10
 
 var corks = &bufferPool{size: corkSize}
 
-// A sender writes frames to a stream, each in one piece. Small ones gather (are
-// corked) until flush, so that replies to messages that came in together leave
-// in one system call.
+// A sender writes frames, each in one piece: its own, or those of another that
+// it passes on as they come. Small ones of its own gather (are corked) until
+// flush, so that replies to messages that came in together leave in one system
+// call.
 type sender struct {
-	out  stream
-	life *keepalive
+	out    io.Writer
+	life   *keepalive // notes what is sent; nil for none
+	masked bool       // frames are a client's
 
 	mu        sync.Mutex // guards out's writes and all of the following
 	cork      *buffer    // complete frames; nil while there are none
+	open      bool       // what was passed on ends within a frame
 	closeSent bool
 	err       error // of the first write that failed
 
 	// due is a control frame that another goroutine wants sent. It doesn't wait
 	// for mu, which a slow peer can keep held for write_timeout: whoever holds mu
-	// sends it before letting go.
+	// sends it before letting go, or when the frame that is open has ended.
 	due atomic.Pointer[controlFrame]
-
-	writing atomic.Bool // a write is under way
 }
 
 type controlFrame struct {
@@ -90,10 +94,27 @@ func (s *sender) control(opcode opcode, payload []byte) error {
 	return s.controlLocked(controlFrame{opcode, payload})
 }
 
+// pass writes bytes of someone else's frames, which end within a frame if open
+// is set and with a Close frame if closed is.
+func (s *sender) pass(p []byte, open, closed bool) error {
+	s.mu.Lock()
+	defer s.unlock()
+	if err := s.ready(); err != nil {
+		return err
+	}
+	s.open, s.closeSent = open, closed
+	return s.write(p)
+}
+
 // post has a control frame sent between two others without ever waiting for
 // one of the handler's writes. A Close replaces what is still due.
 func (s *sender) post(opcode opcode, payload []byte) {
-	s.due.Store(&controlFrame{opcode, payload})
+	f := &controlFrame{opcode, payload}
+	if opcode == opClose {
+		s.due.Store(f)
+	} else if !s.due.CompareAndSwap(nil, f) {
+		return
+	}
 	if s.mu.TryLock() {
 		s.unlock()
 	}
@@ -101,11 +122,14 @@ func (s *sender) post(opcode opcode, payload []byte) {
 
 func (s *sender) unlock() {
 	for {
-		if f := s.due.Swap(nil); f != nil {
-			_ = s.controlLocked(*f) // an error stays with the sender
+		if !s.open {
+			if f := s.due.Swap(nil); f != nil {
+				_ = s.controlLocked(*f) // an error stays with the sender
+			}
 		}
+		open := s.open
 		s.mu.Unlock()
-		if s.due.Load() == nil || !s.mu.TryLock() {
+		if open || s.due.Load() == nil || !s.mu.TryLock() {
 			return
 		}
 	}
@@ -126,8 +150,17 @@ func (s *sender) controlLocked(f controlFrame) error {
 		return err
 	}
 	s.closeSent = f.opcode == opClose
-	frame := make([]byte, 0, 2+maxControlPayload)
+	frame := make([]byte, 0, 2+4+maxControlPayload)
 	frame = appendFrameHeader(frame, finBit|byte(f.opcode), len(f.payload))
+	if s.masked {
+		var key [4]byte
+		binary.NativeEndian.PutUint32(key[:], mathrand.Uint32())
+		frame[1] |= maskBit
+		frame = append(frame, key[:]...)
+		frame = append(frame, f.payload...)
+		unmask(frame[6:], key, 0)
+		return s.write(frame)
+	}
 	return s.write(append(frame, f.payload...))
 }
 
@@ -143,12 +176,12 @@ func (s *sender) flushLocked() error {
 
 func (s *sender) write(p []byte) error {
 	if s.err == nil {
-		s.writing.Store(true)
 		if _, err := s.out.Write(p); err != nil {
 			s.err = &writeError{err}
 		}
-		s.writing.Store(false)
-		s.life.sent()
+		if s.life != nil {
+			s.life.sent()
+		}
 	}
 	return s.err
 }

@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,10 @@ import (
 type server struct {
 	plain, secure string // addresses
 	logs          *logBuffer
+	name          string // of logs
 }
+
+var servers atomic.Int64
 
 // start runs Caddy with a site of the given directives until the test ends.
 func start(t *testing.T, site string) *server {
@@ -46,14 +50,14 @@ func start(t *testing.T, site string) *server {
 // startGlobal is start with global options.
 func startGlobal(t *testing.T, global, site string) *server {
 	t.Helper()
-	s := &server{logs: new(logBuffer)}
-	logBuffers.Store(t.Name(), s.logs)
+	s := &server{logs: new(logBuffer), name: fmt.Sprintf("%s#%d", t.Name(), servers.Add(1))}
+	logBuffers.Store(s.name, s.logs)
 	s.reload(t, global, site)
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping: %v", err)
 		}
-		logBuffers.Delete(t.Name())
+		logBuffers.Delete(s.name)
 	})
 	return s
 }
@@ -61,7 +65,7 @@ func startGlobal(t *testing.T, global, site string) *server {
 // reload replaces the config; addresses stay.
 func (s *server) reload(t *testing.T, global, site string) {
 	t.Helper()
-	if err := caddy.Load(config(t, global, site), true); err != nil {
+	if err := caddy.Load(config(t, s.name, global, site), true); err != nil {
 		t.Fatalf("loading: %v", err)
 	}
 	app, err := caddy.ActiveContext().App("http")
@@ -75,7 +79,7 @@ func (s *server) reload(t *testing.T, global, site string) {
 
 // config is the JSON of a config in which the site is served on a port of its
 // own with and without TLS.
-func config(t *testing.T, global, site string) []byte {
+func config(t testing.TB, logs, global, site string) []byte {
 	t.Helper()
 	cert, key := certificate()
 	const head = `{
@@ -83,7 +87,7 @@ func config(t *testing.T, global, site string) []byte {
 		persist_config off
 		auto_https off
 		log {
-			output test %s
+			output test "%s"
 			level DEBUG
 		}
 		%s
@@ -96,7 +100,7 @@ func config(t *testing.T, global, site string) []byte {
 	) {
 		t.Helper()
 		data, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(
-			fmt.Appendf(nil, head+body, t.Name(), global), nil)
+			fmt.Appendf(nil, head+body, logs, global), nil)
 		if err != nil {
 			t.Fatalf("adapting: %v", err)
 		}

@@ -2,12 +2,16 @@ package caddywebsocket
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"math"
 	mathrand "math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // closeWait is how long a peer may take to answer a Close frame, and to close
@@ -25,6 +29,7 @@ const (
 	byLifetime         cause = "lifetime"
 	byReload           cause = "reload"
 	byShutdown         cause = "shutdown"
+	byUpstream         cause = "upstream"
 	byError            cause = "error"
 )
 
@@ -42,8 +47,20 @@ type session struct {
 	id      string
 	handler *Handler
 	stream  stream
-	out     sender
+	out     sender // to the client
 	life    keepalive
+	blind   atomic.Bool // not all frames are seen: no pings
+	// tell, if there is one, has the application told, too, that the session ends.
+	tell func(ending)
+	// gone, if there is one, ends the application's part when the stream is cut.
+	gone func()
+
+	// Our pings carry nonce and the number of the ping, so that no late Pong is
+	// taken for one to somebody else's.
+	nonce    uint32
+	pings    atomic.Uint32
+	pingedAt atomic.Int64 // by the clock of life
+	rtt      atomic.Int64 // the last round-trip time, in nanoseconds; 0: none yet
 
 	mu    sync.Mutex // guards the following, and is not held while reading or writing
 	timer *time.Timer
@@ -56,12 +73,13 @@ type session struct {
 	over bool // the handler is about to return: the stream isn't there any more
 }
 
-// newSession makes a session of an accepted socket and starts its timer.
+// newSession makes a session of an accepted socket.
 func newSession(h *Handler, stream stream) *session {
 	s := &session{
 		id:      rand.Text(),
 		handler: h,
 		stream:  stream,
+		nonce:   mathrand.Uint32(),
 		life: keepalive{
 			interval: max(0, time.Duration(h.KeepaliveInterval)),
 			timeout:  time.Duration(h.KeepaliveTimeout),
@@ -69,15 +87,22 @@ func newSession(h *Handler, stream stream) *session {
 		},
 	}
 	s.out = sender{out: stream, life: &s.life}
+	return s
+}
+
+// start starts the session's timer.
+func (s *session) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(never, s.tick)
-	if h.MaxLifetime > 0 {
-		s.planLocked(spread(time.Duration(h.MaxLifetime)),
+	wake := never
+	if s.life.interval > 0 {
+		wake = s.life.interval
+	}
+	s.timer = time.AfterFunc(wake, s.tick)
+	if lifetime := time.Duration(s.handler.MaxLifetime); lifetime > 0 {
+		s.planLocked(spread(lifetime),
 			ending{byLifetime, websocket.CloseGoingAway, "end of the socket's lifetime"})
 	}
-	s.setTimerLocked(0)
-	return s
 }
 
 // never is longer than any session lives.
@@ -94,15 +119,46 @@ func (s *session) tick() {
 	switch s.next() {
 	case actNone:
 	case actPing:
-		s.out.post(opPing, nil)
+		s.pingedAt.Store(int64(s.life.now()))
+		s.out.post(opPing, s.pingPayload(s.pings.Add(1)))
 	case actClose:
-		s.out.post(opClose, closePayload(s.end.code, s.end.reason))
+		s.say(s.end)
 	case actBury:
-		s.out.post(opClose, closePayload(s.end.code, s.end.reason))
+		s.say(s.end)
 		s.stream.cut()
 	case actCut:
 		s.stream.cut()
+		if s.gone != nil {
+			s.gone()
+		}
 	}
+}
+
+// say has a Close frame sent to the client and to the application, if any.
+func (s *session) say(e ending) {
+	s.out.post(opClose, closePayload(e.code, e.reason))
+	if s.tell != nil {
+		s.tell(e)
+	}
+}
+
+const pingPayloadLen = 8
+
+func (s *session) pingPayload(n uint32) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, s.nonce), n)
+}
+
+// pong reports whether a Pong with the given payload answers a Ping of ours, and
+// takes the time if it answers the last one.
+func (s *session) pong(payload []byte) bool {
+	if len(payload) != pingPayloadLen || binary.BigEndian.Uint32(payload) != s.nonce {
+		return false
+	}
+	n, last := binary.BigEndian.Uint32(payload[4:]), s.pings.Load()
+	if n == last {
+		s.rtt.Store(int64(s.life.now()) - s.pingedAt.Load())
+	}
+	return n > 0 && n <= last
 }
 
 // An action is what a session's timer has to do.
@@ -127,6 +183,7 @@ func (s *session) next() action {
 	case s.over:
 		return actNone
 	case s.end != ending{} && due:
+		s.timer.Reset(cutAgain)
 		return actCut
 	case s.end != ending{}:
 		s.setTimerLocked(never)
@@ -134,15 +191,11 @@ func (s *session) next() action {
 	case due:
 		s.endLocked(s.expiry)
 		return actClose
-	case s.life.interval == 0:
+	case s.life.interval == 0 || s.blind.Load():
 		s.setTimerLocked(never)
 		return actNone
 	}
 	ping, dead, wake := s.life.check()
-	if dead && s.out.writing.Load() {
-		// Nobody listens to the client while a write to it is under way.
-		ping, dead, wake = true, false, s.life.interval
-	}
 	if dead {
 		s.endLocked(ending{byKeepaliveTimeout, websocket.CloseGoingAway, "keepalive timeout"})
 		return actBury
@@ -153,6 +206,10 @@ func (s *session) next() action {
 	}
 	return actNone
 }
+
+// cutAgain is how often a stream is cut until its handler has noticed: on HTTP/3
+// a write that began in the same moment has put the deadline off again.
+const cutAgain = 100 * time.Millisecond
 
 // setTimerLocked has tick called after d, or when the planned ending is due.
 func (s *session) setTimerLocked(d time.Duration) {
@@ -170,7 +227,7 @@ func (s *session) planLocked(d time.Duration, e ending) {
 		return
 	}
 	s.expiry, s.due = e, at
-	s.timer.Reset(d)
+	s.timer.Reset(0) // tick finds what comes first now
 }
 
 func (s *session) endLocked(e ending) {
@@ -210,4 +267,13 @@ func (s *session) finish() {
 	s.out.err = errSessionOver
 	s.out.mu.Unlock()
 	s.stream.Close()
+}
+
+// logClosed logs how the session ended.
+func (s *session) logClosed() {
+	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
+		c.Write(zap.String("id", s.id), zap.String("closed_by", string(s.end.by)),
+			zap.Int("close_code", s.end.code), zap.String("close_reason", s.end.reason),
+			zap.Duration("rtt", time.Duration(s.rtt.Load())))
+	}
 }

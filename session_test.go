@@ -3,7 +3,9 @@ package caddywebsocket
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,14 +59,24 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, f)
 }
 
-// expectAt makes sure that the next frame comes after d.
-func (p *peer) expectAt(d time.Duration, op opcode, payload string) {
+// expectPingAt makes sure that the next frame is a Ping and comes after d.
+func (p *peer) expectPingAt(d time.Duration) {
 	p.t.Helper()
 	start := time.Now()
-	p.expect(op, payload)
+	p.expectPing()
 	if waited := time.Since(start); waited != d {
-		p.t.Fatalf("frame came after %v, want %v", waited, d)
+		p.t.Fatalf("a ping came after %v, want %v", waited, d)
 	}
+}
+
+// nextIsPing waits for a frame and tells whether it is a Ping.
+func (p *peer) nextIsPing() bool {
+	p.t.Helper()
+	first, err := p.br.Peek(1)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return first[0] == finBit|byte(opPing)
 }
 
 // expectSilence makes sure that nothing comes for d.
@@ -83,12 +95,12 @@ func TestPingWhenSilent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
 		for range 5 {
-			p.expectAt(2*time.Minute, opPing, "")
+			p.expectPingAt(2 * time.Minute)
 			p.send(opPong, "")
 		}
 		time.Sleep(time.Minute)
 		p.echo(opText, "not silent")
-		p.expectAt(2*time.Minute, opPing, "")
+		p.expectPingAt(2 * time.Minute)
 		p.bye()
 	})
 }
@@ -111,7 +123,7 @@ func TestPingWhenOneDirectionIsSilent(t *testing.T) {
 		for range 10 {
 			p.expectSilence(time.Minute)
 			p.send(opPong, "unsolicited")
-			p.expectAt(time.Minute, opPing, "")
+			p.expectPingAt(time.Minute)
 		}
 		p.bye()
 	})
@@ -121,9 +133,9 @@ func TestDeadPeerIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := &Handler{KeepaliveInterval: caddy.Duration(30 * time.Second), KeepaliveTimeout: caddy.Duration(100 * time.Second)}
 		p := pipe(t, h)
-		p.expectAt(30*time.Second, opPing, "")
-		p.expectAt(30*time.Second, opPing, "")
-		p.expectAt(30*time.Second, opPing, "")
+		p.expectPingAt(30 * time.Second)
+		p.expectPingAt(30 * time.Second)
+		p.expectPingAt(30 * time.Second)
 		start := time.Now()
 		p.expectClose(1001, "keepalive timeout")
 		p.expectEnd()
@@ -140,7 +152,7 @@ func TestAnyByteIsLife(t *testing.T) {
 		for i := range frame {
 			p.write(frame[i : i+1])
 			if i < len(frame)-1 {
-				p.expect(opPing, "") // for the other direction is silent
+				p.expectPing() // for the other direction is silent
 				time.Sleep(time.Minute)
 			}
 		}
@@ -192,6 +204,26 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 		if !bytes.HasSuffix(got, message) {
 			t.Errorf("got %q", got)
 		}
+	})
+}
+
+// While a write stalls nobody listens to the client, and that time is not held
+// against it.
+func TestSilenceDuringAWriteDoesNotCount(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := pipe(t, new(Handler))
+		p.send(opBinary, strings.Repeat("x", 200))
+		for range 204 {
+			time.Sleep(9 * time.Second)
+			if _, err := io.ReadFull(p.rw, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.expectPing()
+		p.expectPingAt(2 * time.Minute)
+		time.Sleep(time.Minute) // three in all, less than the timeout
+		p.echo(opText, "alive")
+		p.bye()
 	})
 }
 
@@ -281,14 +313,22 @@ func TestCloseFrameStandsBetweenFrames(t *testing.T) {
 
 func TestCloseDelay(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := &Handler{CloseDelay: caddy.Duration(time.Hour), KeepaliveInterval: -1}
+		h := &Handler{CloseDelay: caddy.Duration(time.Hour)}
 		p := pipe(t, h)
-		p.expectSilence(24 * time.Hour)
 		start := time.Now()
 		if err := h.Cleanup(); err != nil {
 			t.Fatal(err)
 		}
 		p.echo(opText, "lives on")
+		p.expectPingAt(2 * time.Minute) // and is looked after
+		p.send(opPong, "")
+		for range 20 {
+			p.expectPingAt(2 * time.Minute)
+			p.send(opPong, "")
+		}
+		for p.nextIsPing() {
+			p.send(opPong, p.expectPing())
+		}
 		p.expectClose(1001, "reload")
 		if lived := time.Since(start); lived < 54*time.Minute || lived > time.Hour {
 			t.Errorf("outlived its config by %v, want between 54m and 1h", lived)

@@ -28,10 +28,15 @@ type stream interface {
 	// Write writes all of p. It fails when nothing moves for write_timeout.
 	io.Writer
 	// hangUp tells the peer that nothing more comes, where that doesn't cut off
-	// what the peer still sends. It reports whether it could.
-	hangUp() bool
-	// cut makes the calls above fail, those under way too. It may come from any
-	// goroutine at any time, even after Close.
+	// what the peer still sends. It reports whether that has to be read before
+	// Close: to close a connection with unread bytes resets it, and the reset can
+	// overtake what was sent last. With clean set the peer has said its last.
+	hangUp(clean bool) (drain bool)
+	// interrupt makes reads fail, one under way too, until resume.
+	interrupt()
+	resume()
+	// cut makes the calls above fail for good, those under way too. Like interrupt
+	// it may come from any goroutine at any time, even after Close.
 	cut()
 	// Close gives the stream up once everything written has been sent.
 	Close() error
@@ -46,6 +51,7 @@ type connStream struct {
 	// socket is what lies under conn. Where Caddy counts the bytes for an access
 	// log, conn hides all of its methods.
 	socket net.Conn
+	waiter readWaiter
 	// ready holds bytes that came in already: what the HTTP server had read past
 	// the handshake, or the byte that wait waited for.
 	ready []byte
@@ -59,15 +65,17 @@ type connStream struct {
 
 // newConnStream makes a stream of conn, with early bytes already read from it.
 func newConnStream(conn, socket net.Conn, early []byte, writeTimeout time.Duration) *connStream {
-	return &connStream{conn: conn, socket: socket, ready: early, timeout: writeTimeout}
+	return &connStream{
+		conn: conn, socket: socket, waiter: newReadWaiter(socket), ready: early, timeout: writeTimeout,
+	}
 }
 
 func (s *connStream) wait() error {
 	if len(s.ready) > 0 {
 		return nil
 	}
-	if waited, err := waitReadable(s.socket); waited {
-		return err
+	if s.waiter != nil {
+		return s.waiter.wait()
 	}
 	// TLS decrypts a record at a time, so the rest of it is there when this is.
 	n, err := s.conn.Read(s.first[:])
@@ -127,9 +135,17 @@ func (s *connStream) arm() {
 	}
 }
 
-func (s *connStream) hangUp() bool {
+func (s *connStream) hangUp(clean bool) bool {
 	c, ok := s.socket.(interface{ CloseWrite() error })
-	return ok && c.CloseWrite() == nil
+	return ok && c.CloseWrite() == nil || !clean
+}
+
+func (s *connStream) interrupt() { s.conn.SetReadDeadline(past) }
+
+func (s *connStream) resume() {
+	if !s.isCut.Load() {
+		s.conn.SetReadDeadline(time.Time{})
+	}
 }
 
 func (s *connStream) cut() {
@@ -152,12 +168,17 @@ type bodyStream struct {
 	ready []byte // the byte that wait waited for
 	first [1]byte
 
-	w       http.ResponseWriter // sets timeout before and clears it after each call
+	w       http.ResponseWriter // limits each call to timeout
 	timeout time.Duration
 
 	h3 *http3.Server // nil on HTTP/2
+	// conn is the connection under an HTTP/2 stream. A client that doesn't read
+	// from it at all holds up the very frame that would reset the stream.
+	conn  net.Conn
+	stuck *time.Timer // has conn cut; nil without one
 
-	mu sync.Mutex // guards open
+	mu      sync.Mutex // guards the following
+	writing bool
 	// open is over when the handler is about to return: a deadline set after that
 	// is a nil dereference in the HTTP server.
 	open bool
@@ -165,24 +186,31 @@ type bodyStream struct {
 
 // newBodyStream makes a stream of a request and its response. It lifts the idle
 // timeouts of Caddy's server, since keepalive is there in their place.
-func newBodyStream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration, logger *zap.Logger) *bodyStream {
+func newBodyStream(w http.ResponseWriter, r *http.Request, body io.Reader, writeTimeout time.Duration, logger *zap.Logger) *bodyStream {
 	reader, writer := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	if reader != nil {
 		reader.Override(math.MaxInt64/2, 0) // it adds this to the current time
 	}
 	if writer != nil {
-		writer.Override(writeTimeout, 0, 0)
+		writer.Override(writeTimeout, 0, maxTLSRecord)
 	} else {
 		w = &caddyhttp.IdleTimeoutWriter{
 			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 			Ctrl:                  http.NewResponseController(w),
 			Deadline:              caddyhttp.IdleDeadline{Timeout: writeTimeout},
+			MaxChunk:              maxTLSRecord,
 			Logger:                logger,
 			ClearBetweenWrites:    r.ProtoMajor == 2,
 		}
 	}
 	h3, _ := r.Context().Value(http3.ServerContextKey).(*http3.Server)
-	return &bodyStream{body: r.Body, w: w, timeout: writeTimeout, h3: h3, open: true}
+	s := &bodyStream{body: body, w: w, timeout: writeTimeout, h3: h3, open: true}
+	if conn, ok := r.Context().Value(connCtxKey).(net.Conn); ok {
+		s.conn = conn
+		s.stuck = time.AfterFunc(math.MaxInt64, s.cutConn)
+		s.stuck.Stop()
+	}
+	return s
 }
 
 func (s *bodyStream) wait() error {
@@ -207,6 +235,8 @@ func (s *bodyStream) Read(p []byte) (int, error) {
 }
 
 func (s *bodyStream) Write(p []byte) (int, error) {
+	s.setWriting(true)
+	defer s.setWriting(false)
 	start := time.Now()
 	n, err := s.w.Write(p)
 	if err == nil {
@@ -220,7 +250,18 @@ func (s *bodyStream) Write(p []byte) (int, error) {
 
 // hangUp does nothing: a response ends when its handler returns, and the
 // request ends with it.
-func (s *bodyStream) hangUp() bool { return false }
+func (s *bodyStream) hangUp(bool) bool { return false }
+
+func (s *bodyStream) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open {
+		http.NewResponseController(s.w).SetReadDeadline(past)
+	}
+}
+
+// resume does nothing: on HTTP/2 a read that timed out was the last.
+func (s *bodyStream) resume() {}
 
 func (s *bodyStream) cut() {
 	s.mu.Lock()
@@ -228,15 +269,49 @@ func (s *bodyStream) cut() {
 	if !s.open {
 		return
 	}
+	if s.writing && s.stuck != nil {
+		s.stuck.Reset(resetWait)
+	}
 	http.NewResponseController(s.w).SetReadDeadline(past)
 	// Caddy's writer is for one goroutine, the one under it for any.
 	http.NewResponseController(innermost(s.w)).SetWriteDeadline(past)
+}
+
+// setWriting begins or ends the time that a write is given before its connection
+// is cut.
+func (s *bodyStream) setWriting(writing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = writing
+	switch {
+	case s.stuck == nil:
+	case writing:
+		s.stuck.Reset(s.timeout + resetWait)
+	default:
+		s.stuck.Stop()
+	}
+}
+
+// resetWait is how long a stream may take to be reset before its connection is
+// cut.
+const resetWait = time.Second
+
+// cutConn cuts the connection of a stream that can't be reset.
+func (s *bodyStream) cutConn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open {
+		s.conn.SetDeadline(past)
+	}
 }
 
 func (s *bodyStream) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = false
+	if s.stuck != nil {
+		s.stuck.Stop()
+	}
 	return nil
 }
 

@@ -1,8 +1,8 @@
-//go:build !unix
+//go:build !unix || aix
 
 package caddywebsocket
 
 import "net"
 
-// waitReadable is for systems that can look at a socket without reading it.
-func waitReadable(net.Conn) (waited bool, err error) { return false, nil }
+// newReadWaiter is for systems that can look at a socket without reading it.
+func newReadWaiter(net.Conn) readWaiter { return nil }

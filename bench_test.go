@@ -1,0 +1,181 @@
+package caddywebsocket
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/websocket"
+)
+
+// The benchmarks below compare passthrough with plain reverse_proxy: Caddy in a
+// process of its own, client and upstream in this one. What they report besides
+// a time is a ratio, passthrough to plain, of what the kernel or Caddy's runtime
+// says of that process.
+
+// benchSite has the same upstream behind reverse_proxy alone and supervised.
+const benchSite = "respond /no-socket 204\nwebsocket /supervised passthrough {\nallowed_origins *\n}\nreverse_proxy %s"
+
+// echoUpstream is a WebSocket server that sends back what it gets.
+func echoUpstream(b *testing.B) string {
+	b.Helper()
+	upgrader := websocket.Upgrader{ReadBufferSize: 64 << 10, WriteBufferSize: 64 << 10}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for {
+			kind, message, err := conn.ReadMessage()
+			if err != nil || conn.WriteMessage(kind, message) != nil {
+				return
+			}
+		}
+	}))
+	b.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
+}
+
+// dialBench opens a socket over plain HTTP/1.1.
+func dialBench(b *testing.B, p *process, path string) net.Conn {
+	b.Helper()
+	conn, _, err := websocket.DefaultDialer.Dial("ws://"+p.plain+path, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	return conn.NetConn()
+}
+
+// cpuTime is the time that a process has spent on processors, in nanoseconds.
+func cpuTime(b *testing.B, pid int) int64 {
+	b.Helper()
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	var sum int64
+	for _, task := range tasks {
+		data, _ := os.ReadFile(task) // a thread may have ended
+		if fields := strings.Fields(string(data)); len(fields) > 0 {
+			ns, _ := strconv.ParseInt(fields[0], 10, 64)
+			sum += ns
+		}
+	}
+	if sum == 0 {
+		b.Skip("this system doesn't tell the CPU time of another process")
+	}
+	return sum
+}
+
+func BenchmarkPassthroughCPU(b *testing.B) {
+	for _, size := range []int{125, 4 << 10, 64 << 10, 1 << 20} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			p := startProcess(b, "", fmt.Sprintf(benchSite, echoUpstream(b)))
+			plain, supervised := dialBench(b, p, "/plain"), dialBench(b, p, "/supervised")
+			message := clientFrame(finBit|byte(opBinary), make([]byte, size))
+			reply := make([]byte, replyHeaderLen(size)+size)
+			round := func(conn net.Conn, n int) int64 {
+				before := cpuTime(b, p.cmd.Process.Pid)
+				for range n {
+					go conn.Write(message)
+					if _, err := io.ReadFull(conn, reply); err != nil {
+						b.Fatal(err)
+					}
+				}
+				return cpuTime(b, p.cmd.Process.Pid) - before
+			}
+			// Short rounds in turn, so that both have the same weather.
+			n := max(5, min(1000, 8<<20/size))
+			round(plain, n)
+			round(supervised, n)
+			var of [2]int64
+			messages := 0
+			for b.Loop() {
+				of[0] += round(plain, n)
+				of[1] += round(supervised, n)
+				messages += n
+			}
+			b.ReportMetric(float64(of[0])/float64(messages), "plain-ns/msg")
+			b.ReportMetric(float64(of[1])/float64(messages), "supervised-ns/msg")
+			b.ReportMetric(float64(of[1])/float64(of[0]), "ratio")
+		})
+	}
+}
+
+func BenchmarkPassthroughIdle(b *testing.B) {
+	const sockets = 1000
+	for b.Loop() {
+		var resident, live [2]float64
+		for i, path := range []string{"/plain", "/supervised"} {
+			p := startProcess(b, "", fmt.Sprintf(benchSite, echoUpstream(b)))
+			open := func() {
+				conn := dialBench(b, p, path)
+				conn.Write(clientFrame(finBit|byte(opText), []byte("hello")))
+				if _, err := io.ReadFull(conn, make([]byte, 2+len("hello"))); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for range 10 {
+				open()
+			}
+			resident0, live0 := memory(b, p)
+			for range sockets {
+				open()
+			}
+			resident1, live1 := memory(b, p)
+			resident[i] = float64(resident1-resident0) / sockets
+			live[i] = float64(live1-live0) / sockets
+		}
+		b.ReportMetric(resident[0], "plain-RSS-B")
+		b.ReportMetric(resident[1], "supervised-RSS-B")
+		b.ReportMetric(resident[1]/resident[0], "RSS-ratio")
+		b.ReportMetric(live[0], "plain-live-B")
+		b.ReportMetric(live[1], "supervised-live-B")
+		b.ReportMetric(live[1]/live[0], "live-ratio")
+	}
+}
+
+// memory is the resident memory of a Caddy, as it is, and then its live heap
+// and stacks after a collection, in bytes.
+func memory(b *testing.B, p *process) (resident, live int64) {
+	b.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		b.Skip("this system doesn't tell the memory of another process")
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(data))[1], 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return net.Dial("unix", p.admin)
+		},
+	}}
+	for _, path := range []string{"/debug/pprof/heap?gc=1", "/debug/vars"} {
+		res, err := client.Get("http://caddy" + path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer res.Body.Close()
+		if data, err = io.ReadAll(res.Body); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var vars struct {
+		Memstats struct{ HeapAlloc, StackInuse int64 }
+	}
+	if err := json.Unmarshal(data, &vars); err != nil {
+		b.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize()), vars.Memstats.HeapAlloc + vars.Memstats.StackInuse
+}

@@ -1,0 +1,135 @@
+package caddywebsocket
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// A hijackWriter begins a tunnel when the next handler takes an HTTP/1.1
+// connection over.
+type hijackWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	t        *tunnel
+	r        *http.Request
+	switched bool // the status 101 has been written
+}
+
+func (w *hijackWriter) WriteHeader(status int) {
+	w.switched = status == http.StatusSwitchingProtocols
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	t := w.t
+	if !w.switched {
+		t.head = make([]byte, 0, 512)
+	}
+	t.passed = true // the answer is a tunnel, or the application's own affair
+	t.begin(streamOf(conn, brw, w.r, time.Duration(t.handler.WriteTimeout)))
+	c := &tunnelConn{conn, t}
+	brw.Reader.Reset(c)
+	brw.Writer.Reset(c)
+	return c, brw, nil
+}
+
+// A tunnelConn is the connection that the next handler gets.
+type tunnelConn struct {
+	net.Conn
+	t *tunnel
+}
+
+func (c *tunnelConn) Read(p []byte) (int, error)          { return c.t.Read(p) }
+func (c *tunnelConn) Write(p []byte) (int, error)         { return c.t.Write(p) }
+func (c *tunnelConn) WriteTo(w io.Writer) (int64, error)  { return c.t.WriteTo(w) }
+func (c *tunnelConn) ReadFrom(r io.Reader) (int64, error) { return c.t.ReadFrom(r) }
+
+// SetDeadline does the same: write_timeout is for writes.
+func (c *tunnelConn) SetDeadline(at time.Time) error { return c.SetReadDeadline(at) }
+
+// SetWriteDeadline does nothing.
+func (c *tunnelConn) SetWriteDeadline(time.Time) error { return nil }
+
+// CloseWrite says that no more comes from the application.
+func (c *tunnelConn) CloseWrite() error {
+	c.t.stream.hangUp(true)
+	return nil
+}
+
+// Close has the handler end the session, which may take a moment that a caller
+// with a lock in hand should not wait.
+func (c *tunnelConn) Close() error {
+	c.t.stream.interrupt()
+	c.t.abandon()
+	return nil
+}
+
+// A tunnelWriter begins a tunnel when the next handler accepts an Extended
+// CONNECT.
+type tunnelWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	t *tunnel
+	r *http.Request
+}
+
+func (w *tunnelWriter) WriteHeader(status int) {
+	if w.t.session != nil {
+		return
+	}
+	w.ResponseWriterWrapper.WriteHeader(status)
+	if _, sized := w.Header()["Content-Length"]; status >= 200 && status < 300 && !sized {
+		body := w.r.Body.(*tunnelBody)
+		w.t.begin(newBodyStream(w.ResponseWriter, w.r, body.ReadCloser, time.Duration(w.t.handler.WriteTimeout), w.t.handler.logger))
+	}
+}
+
+func (w *tunnelWriter) Write(p []byte) (int, error) {
+	if w.t.session == nil {
+		return w.ResponseWriterWrapper.Write(p)
+	}
+	return w.t.Write(p)
+}
+
+func (w *tunnelWriter) ReadFrom(r io.Reader) (int64, error) {
+	if w.t.session == nil {
+		return w.ResponseWriterWrapper.ReadFrom(r)
+	}
+	return w.t.ReadFrom(r)
+}
+
+func (w *tunnelWriter) FlushError() error {
+	if w.t.session != nil {
+		w.t.out.mu.Lock() // not while a ping is being written
+		defer w.t.out.unlock()
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// A tunnelBody is the body of an Extended CONNECT.
+type tunnelBody struct {
+	io.ReadCloser
+	t *tunnel
+}
+
+func (b *tunnelBody) Read(p []byte) (int, error) {
+	if b.t.session == nil {
+		return b.ReadCloser.Read(p)
+	}
+	return b.t.Read(p)
+}
+
+func (b *tunnelBody) Close() error {
+	if b.t.session == nil {
+		return b.ReadCloser.Close()
+	}
+	b.t.stream.interrupt()
+	return nil
+}

@@ -1,0 +1,204 @@
+package caddywebsocket
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// A tunnel is a socket that the next handler serves. Its bytes pass in both
+// directions as they are, but for our own Pings, which go to the client between
+// two of the application's frames, and the Pongs to them, which are taken out.
+type tunnel struct {
+	*session // nil until the next handler has accepted the socket
+	handler  *Handler
+
+	upMu    sync.Mutex // guards the following, while somebody reads from the client
+	up      scanner    // from the client
+	held    []byte     // what up held back
+	room    [2 * maxHeld]byte
+	ready   []byte // what Read has yet to return, and readErr after that
+	readErr error
+	refused bool // a message was too big: nothing passes any more
+	resumed bool // Read went on, once, after tell interrupted it within a frame
+
+	// toApp writes to the application where it has the client's bytes written to
+	// it; where it reads them itself, told says what to let it read.
+	toApp   sender
+	writing atomic.Bool
+	told    atomic.Pointer[ending]
+
+	downMu   sync.Mutex // guards the following
+	down     scanner    // from the application
+	downHeld []byte
+	head     []byte // of a response that the application writes itself; nil once frames follow
+	passed   bool   // something has passed to the client
+
+	copying   atomic.Bool            // ReadFrom is under way
+	first     atomic.Pointer[ending] // how the first of both closed, if it did
+	abandoned chan struct{}          // closed when the application is done with the connection
+	abandon   func()
+	request   context.Context
+	cancel    func() // of what the application has of request: reverse_proxy lets its upstream go
+}
+
+// passthrough lets the next handler accept a socket and supervises it.
+func (h *Handler) passthrough(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.Compression == "off" {
+		withoutDeflate(r.Header)
+	}
+	t := &tunnel{handler: h, abandoned: make(chan struct{})}
+	t.abandon = sync.OnceFunc(func() { close(t.abandoned) })
+	t.up = scanner{masked: true, limit: h.MaxMessageSize}
+	t.down = scanner{limit: h.MaxMessageSize}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	t.request, t.cancel = r.Context(), cancel
+	r = r.WithContext(ctx)
+	if r.ProtoMajor == 1 {
+		w = &hijackWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
+	} else {
+		r.Body = &tunnelBody{r.Body, t}
+		w = &tunnelWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r}
+	}
+	defer t.close()
+	err := next.ServeHTTP(w, r)
+	if t.session == nil {
+		return err
+	}
+	if r.ProtoMajor == 1 {
+		<-t.abandoned // a handler may return and go on with the connection
+	}
+	if c := h.logger.Check(zapcore.DebugLevel, "next handler is done"); c != nil {
+		c.Write(zap.String("id", t.id), zap.Error(err))
+	}
+	return nil
+}
+
+// begin begins the supervision of a socket that the next handler has accepted.
+func (t *tunnel) begin(stream stream) {
+	t.session = newSession(t.handler, stream)
+	t.tell, t.gone = t.tellApp, func() {
+		t.cancel()
+		t.abandon()
+	}
+	t.up.ours = t.pong
+	t.toApp.masked = true
+	t.out.open = t.head != nil // no ping before the answer
+	t.start()
+	sessions.add(t.session)
+	if c := t.handler.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
+		c.Write(zap.String("id", t.id))
+	}
+}
+
+// tellApp has the application told that the session ends.
+func (t *tunnel) tellApp(e ending) {
+	t.told.Store(&e)
+	if t.writing.Load() {
+		t.toApp.post(opClose, closePayload(e.code, e.reason))
+	} else {
+		t.stream.interrupt()
+	}
+}
+
+// closed notes a Close frame that has passed, or the end of its sender, and
+// ends the session when both sides have closed.
+func (t *tunnel) closed(e ending) {
+	if !t.first.CompareAndSwap(nil, &e) {
+		t.ends(*t.first.Load())
+	}
+}
+
+var (
+	upstreamLost = ending{byUpstream, websocket.CloseInternalServerErr, "upstream connection lost"}
+	clientGone   = ending{byClient, websocket.CloseAbnormalClosure, "connection ended without a close frame"}
+)
+
+// proxyClosed is the ending when the next handler closed the connection.
+func (t *tunnel) proxyClosed() ending {
+	if t.handler.ctx.Err() != nil {
+		return ending{byReload, websocket.CloseGoingAway, "configuration reloaded"}
+	}
+	return ending{byUpstream, websocket.CloseGoingAway, "closed by the proxy"}
+}
+
+// close ends the session after the application is done with it.
+func (t *tunnel) close() {
+	if t.session == nil {
+		return
+	}
+	switch first := t.first.Load(); {
+	case first != nil:
+		t.ends(*first)
+	case t.request.Err() != nil:
+		t.ends(clientGone) // on HTTP/2 and HTTP/3, before a read has shown it
+	case t.handler.ctx.Err() != nil:
+		t.ends(t.proxyClosed()) // most likely
+	default:
+		t.ends(upstreamLost)
+	}
+	t.downMu.Lock()
+	sent := t.sayClose()
+	t.downMu.Unlock()
+	// A copy loop of the application's may still be reading.
+	t.stream.interrupt()
+	t.upMu.Lock()
+	defer t.upMu.Unlock()
+	t.stream.resume()
+	buf := blocks.get()
+	defer blocks.put(buf)
+	t.up.limit = 0
+	for err := error(nil); sent && err == nil && !t.up.closed && t.up.broken == nil; {
+		_, err = t.pull(buf.p)
+	}
+	if t.stream.hangUp(t.up.closed) {
+		for err := error(nil); err == nil; {
+			_, err = t.pull(buf.p)
+		}
+	}
+	t.finish()
+	t.logClosed()
+	sessions.remove(t.session)
+}
+
+// sayClose sends the client the Close frame of the session's end, unless one was
+// sent, and reports whether there was one.
+func (t *tunnel) sayClose() bool {
+	if t.head != nil || t.down.open() || t.end.code == websocket.CloseAbnormalClosure {
+		return false
+	}
+	if len(t.downHeld) > 0 {
+		_ = t.out.pass(t.downHeld, true, false) // it was no frame after all
+		return false
+	}
+	if !t.passed && t.told.Load() == nil && !t.up.seen {
+		return false // on HTTP/2 and HTTP/3 a plain answer looks like a tunnel
+	}
+	err := t.out.control(opClose, closePayload(t.end.code, t.end.reason))
+	return err == nil || errors.Is(err, errCloseSent)
+}
+
+// tooBig ends the session for a message over max_message_size.
+func (t *tunnel) tooBig() {
+	t.ends(ending{byServer, websocket.CloseMessageTooBig, "message over max_message_size"})
+	t.say(t.end)
+}
+
+// checkBroken says once why a direction is not supervised any more. Without
+// both there can be no pings, and without pings nobody is dead.
+func (t *tunnel) checkBroken(s *scanner, from string) {
+	if s.broken == nil || t.blind.Swap(true) {
+		return
+	}
+	if c := t.handler.logger.Check(zapcore.DebugLevel, "socket not supervised any more"); c != nil {
+		c.Write(zap.String("id", t.id), zap.String("from", from), zap.Error(s.broken))
+	}
+}

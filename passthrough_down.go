@@ -1,0 +1,151 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+)
+
+// push passes on to the client what the application writes. The scanner of this
+// direction takes nothing out, so p stays as it is.
+func (t *tunnel) push(p []byte) error {
+	closedBefore := t.down.closed
+	r := t.down.scan(p)
+	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.due.Load() != nil {
+		// What waits for the end of a frame gets its turn in the middle.
+		if err := t.out.pass(r.pass[:b], false, false); err != nil && !errors.Is(err, errCloseSent) {
+			return err
+		}
+		r.pass = r.pass[b:]
+	}
+	var err error
+	if len(r.pass) > 0 {
+		t.passed = true
+		err = t.out.pass(r.pass, t.down.open(), t.down.closed)
+	}
+	if r.err != nil {
+		t.tooBig()
+		t.down.limit = 0
+		r.held = t.down.scan(r.held).held
+	}
+	t.downHeld = append(t.downHeld[:0], r.held...)
+	if t.down.closed && !closedBefore {
+		t.closed(ending{byUpstream, t.down.close.code, t.down.close.reason})
+	}
+	t.checkBroken(&t.down, "application")
+	if errors.Is(err, errCloseSent) {
+		return nil // the application learns of it in its own direction
+	}
+	return err
+}
+
+// Write passes on what the application writes by itself.
+func (t *tunnel) Write(p []byte) (int, error) {
+	if t.copying.Load() && isClose(p) {
+		// It is reverse_proxy's, which waits for this with a lock in hand.
+		t.plan(0, t.proxyClosed())
+		return len(p), nil
+	}
+	t.downMu.Lock()
+	defer t.downMu.Unlock()
+	if (t.down.open() || len(t.downHeld) > 0) && t.handler.ctx.Err() != nil && isClose(p) {
+		t.plan(0, t.proxyClosed())
+		return len(p), nil
+	}
+	if t.head != nil {
+		return len(p), t.pushHead(p)
+	}
+	n := len(p)
+	if len(t.downHeld) > 0 {
+		p = append(bytes.Clone(t.downHeld), p...)
+	}
+	return n, t.push(p)
+}
+
+// isClose reports whether p is a Close frame, such as the one that reverse_proxy
+// writes past its copy loop when its config is unloaded. In the middle of a frame
+// it would be taken for a part of that.
+func isClose(p []byte) bool {
+	return len(p) >= 4 && p[0] == finBit|byte(opClose) && int(p[1]) == len(p)-2
+}
+
+// maxHead is how much an application may write before its answer's head has
+// ended.
+const maxHead = 64 << 10
+
+// pushHead passes on the head of the response of an application that hijacked
+// the connection and answers the handshake by itself.
+func (t *tunnel) pushHead(p []byte) error {
+	const end = "\r\n\r\n"
+	t.head = append(t.head, p...)
+	i := bytes.Index(t.head, []byte(end))
+	if i < 0 {
+		if len(t.head) > maxHead {
+			t.down.broken, t.head = errors.New("the answer's head doesn't end"), nil
+		}
+		return t.out.pass(p, true, false)
+	}
+	rest := len(t.head) - i - len(end)
+	if !bytes.HasPrefix(t.head, []byte("HTTP/1.1 101 ")) {
+		t.down.broken = errors.New("the answer is not 101")
+	}
+	t.head = nil
+	if err := t.out.pass(p[:len(p)-rest], t.down.open(), false); err != nil || rest == 0 {
+		return err
+	}
+	return t.push(p[len(p)-rest:])
+}
+
+// ReadFrom passes on what comes from the application, until that ends.
+func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
+	t.copying.Store(true)
+	defer t.copying.Store(false)
+	small := t.handler.buffers.get()
+	defer t.handler.buffers.put(small)
+	buf := small
+	for {
+		n := copy(buf.p, t.downHeld)
+		k, readErr := app.Read(buf.p[n:])
+		full := n+k == len(buf.p)
+		read += int64(k)
+		if k > 0 {
+			t.downMu.Lock()
+			err = t.push(buf.p[:n+k])
+			t.downMu.Unlock()
+		}
+		// Much at once is read in larger blocks, while it lasts.
+		if full && buf == small {
+			buf = blocks.get()
+		} else if !full && buf != small {
+			blocks.put(buf)
+			buf = small
+		}
+		if err != nil || readErr != nil {
+			if buf != small {
+				blocks.put(buf)
+			}
+			if err != nil {
+				return read, err
+			}
+			t.appGone(readErr)
+			return read, endOfCopy(readErr)
+		}
+	}
+}
+
+// appGone deals with the end of what comes from the application.
+func (t *tunnel) appGone(err error) {
+	t.downMu.Lock()
+	defer t.downMu.Unlock()
+	switch first := t.first.Load(); {
+	case first != nil:
+		t.ends(*first)
+		return
+	case errors.Is(err, net.ErrClosed): // from this side
+		t.ends(t.proxyClosed())
+	default:
+		t.ends(upstreamLost)
+	}
+	t.sayClose()
+}

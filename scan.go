@@ -1,0 +1,149 @@
+package caddywebsocket
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A scanner follows the frames that pass in one direction of a tunnel. It reads
+// nothing but their headers, and the payload of the control frames that it has
+// to know about.
+type scanner struct {
+	masked bool                      // frames must be, for they are a client's
+	limit  int64                     // of a message, in bytes; 0: none
+	ours   func(payload []byte) bool // whether a Pong answers one of our pings; nil: none can
+
+	remaining int64 // what is still to come of the payload of the current frame
+	size      int64 // what the current message has so far
+	last      bool  // the current frame is a Close frame
+	seen      bool  // there was a frame
+	closed    bool  // a Close frame has passed
+	close     peerCloseError
+	// broken is what shows that these are no frames, or not where the scanner
+	// takes them to be. From then on it follows nothing.
+	broken error
+}
+
+// errTooBig is the scanner's word for a message over the limit.
+var errTooBig = errors.New("message over max_message_size")
+
+// A scan is what became of some bytes.
+type scan struct {
+	pass []byte // what passes on
+	// boundary is where the last frame that ends in pass does; -1: none does.
+	boundary int
+	// held is what can't pass before more is there: the start of a header, of a
+	// Close frame, or of what may be the answer to a ping of ours.
+	held []byte
+	err  error // errTooBig: what is held is not to pass, nor what follows it
+}
+
+// maxHeld is the most that is ever held.
+const maxHeld = maxFrameHeader + maxControlPayload
+
+// scan takes the bytes that follow those that have passed. It may move what is
+// in p, and all that it returns lies in p.
+func (s *scanner) scan(p []byte) scan {
+	r := scan{boundary: -1}
+	end := 0 // p[:end] passes; it is behind i once a frame has been taken out
+	i := 0
+	for i < len(p) && s.broken == nil {
+		if s.remaining > 0 || s.last {
+			n := int(min(s.remaining, int64(len(p)-i)))
+			end += s.move(p, end, i, n)
+			i += n
+			if s.remaining -= int64(n); s.remaining == 0 {
+				r.boundary = end
+				s.closed, s.last = s.closed || s.last, false
+			}
+			continue
+		}
+		n, whole, err := s.header(p[i:])
+		switch {
+		case errors.Is(err, errTooBig):
+			r.pass, r.held, r.err = p[:end], p[i:], err
+			return r
+		case err != nil:
+			s.broken = err
+		case n == 0:
+			r.pass, r.held = p[:end], p[i:]
+			return r
+		case whole: // a Pong to us: taken out
+			i += n
+		default:
+			end += s.move(p, end, i, n)
+			i += n
+			if s.remaining == 0 {
+				r.boundary = end
+				s.closed, s.last = s.closed || s.last, false
+			}
+		}
+	}
+	end += s.move(p, end, i, len(p)-i)
+	r.pass = p[:end]
+	return r
+}
+
+func (s *scanner) move(p []byte, to, from, n int) int {
+	if to != from {
+		copy(p[to:], p[from:from+n])
+	}
+	return n
+}
+
+// header looks at the frame that p starts with. It returns the length of what
+// has been dealt with: of the header; or, with whole set, of a frame that
+// doesn't pass; or 0 if more is needed.
+func (s *scanner) header(p []byte) (n int, whole bool, err error) {
+	h, n, err := parseFrameHeader(p)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case len(p) > 1 && h.masked != s.masked:
+		return 0, false, fmt.Errorf("mask is %t, must be %t", h.masked, s.masked)
+	case n == 0:
+		return 0, false, nil
+	}
+	s.seen = true
+	if h.opcode.isControl() {
+		return s.control(h, n, p)
+	}
+	if h.opcode != opContinuation {
+		s.size = 0
+	}
+	if s.limit > 0 && h.length > s.limit-s.size {
+		return 0, false, errTooBig
+	}
+	s.size += h.length
+	s.remaining = h.length
+	return n, false, nil
+}
+
+// control looks at a control frame, of which the header is n bytes long.
+func (s *scanner) control(h frameHeader, n int, p []byte) (int, bool, error) {
+	wanted := h.opcode == opClose ||
+		h.opcode == opPong && s.ours != nil && h.length == pingPayloadLen
+	if wanted {
+		if len(p) < n+int(h.length) {
+			return 0, false, nil
+		}
+		var payload [maxControlPayload]byte
+		copy(payload[:], p[n:n+int(h.length)])
+		unmask(payload[:h.length], h.mask, 0)
+		if h.opcode == opPong && s.ours(payload[:h.length]) {
+			return n + int(h.length), true, nil
+		}
+		if h.opcode == opClose {
+			s.last = true
+			s.close = peerCloseError{code: 1005}
+			if closed, ok := errors.AsType[*peerCloseError](parseClose(payload[:h.length])); ok {
+				s.close = *closed
+			}
+		}
+	}
+	s.remaining = h.length
+	return n, false, nil
+}
+
+// open reports whether what has passed ends within a frame.
+func (s *scanner) open() bool { return s.remaining > 0 || s.broken != nil }

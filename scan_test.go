@@ -1,0 +1,107 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"fmt"
+	mathrand "math/rand/v2"
+	"testing"
+)
+
+// scanAll scans a stream in pieces of the given sizes, over and over, and gives
+// what passed and what the scanner knows in the end.
+func scanAll(masked bool, stream []byte, sizes []byte) (passed []byte, state string) {
+	s := scanner{masked: masked}
+	var held []byte
+	for i := 0; len(stream) > 0; i++ {
+		n := len(stream)
+		if len(sizes) > 0 {
+			n = min(n, 1+int(sizes[i%len(sizes)]))
+		}
+		r := s.scan(append(bytes.Clone(held), stream[:n]...))
+		passed = append(passed, r.pass...)
+		held = bytes.Clone(r.held)
+		stream = stream[n:]
+	}
+	return append(passed, held...), fmt.Sprint(s.remaining, s.size, s.closed, s.close, s.broken, len(held))
+}
+
+// FuzzScanner makes sure that every cut of a stream gives the same, and that all
+// of it passes.
+func FuzzScanner(f *testing.F) {
+	rng := mathrand.New(mathrand.NewPCG(5, 6))
+	f.Add(true, randomFrames(rng, true, 1000), []byte{0})
+	f.Add(false, randomFrames(rng, false, 1000), []byte{1, 2, 3})
+	f.Add(false, append(serverFrame(finBit|byte(opClose), "\x03\xe8bye"), "after"...), []byte{2})
+	f.Add(true, clientFrame(finBit|byte(opClose), nil), []byte{0})
+	f.Add(true, []byte{0x88, 0x81}, []byte{0})
+	f.Fuzz(func(t *testing.T, masked bool, stream, sizes []byte) {
+		passed, whole := scanAll(masked, stream, nil)
+		if !bytes.Equal(passed, stream) {
+			t.Fatalf("%x passes as %x", stream, passed)
+		}
+		passed, cut := scanAll(masked, stream, sizes)
+		if !bytes.Equal(passed, stream) {
+			t.Fatalf("%x, cut, passes as %x", stream, passed)
+		}
+		if whole != cut {
+			t.Fatalf("%x: the scanner ends at %s, and at %s when cut by %v", stream, whole, cut, sizes)
+		}
+	})
+}
+
+func TestScannerTakesOurPongsOut(t *testing.T) {
+	ours := []byte("ourpong!")
+	stream := bytes.Join([][]byte{
+		clientFrame(finBit|byte(opText), []byte("before")),
+		clientFrame(finBit|byte(opPong), ours),
+		clientFrame(finBit|byte(opPong), []byte("another!")),
+		clientFrame(finBit|byte(opPong), ours),
+		clientFrame(byte(opText), []byte("after")),
+		clientFrame(finBit|byte(opPong), ours),
+	}, nil)
+	want := bytes.Join([][]byte{
+		clientFrame(finBit|byte(opText), []byte("before")),
+		clientFrame(finBit|byte(opPong), []byte("another!")),
+		clientFrame(byte(opText), []byte("after")),
+	}, nil)
+	for size := 1; size <= len(stream); size++ {
+		s := scanner{masked: true, ours: func(p []byte) bool { return bytes.Equal(p, ours) }}
+		var got, held []byte
+		for rest := stream; len(rest) > 0; {
+			n := min(size, len(rest))
+			r := s.scan(append(bytes.Clone(held), rest[:n]...))
+			got = append(got, r.pass...)
+			held = bytes.Clone(r.held)
+			rest = rest[n:]
+		}
+		if !bytes.Equal(got, want) || len(held) > 0 {
+			t.Fatalf("in pieces of %d: got %q and held %q", size, got, held)
+		}
+	}
+}
+
+func TestScannerLimit(t *testing.T) {
+	s := scanner{limit: 10}
+	small := serverFrame(byte(opText), "12345")
+	r := s.scan(append(append(bytes.Clone(small), serverFrame(finBit, "12345")...), serverFrame(finBit|byte(opText), "12345678901")...))
+	if r.err != errTooBig || len(r.pass) != 2*len(small) || len(r.held) != 13 {
+		t.Errorf("passed %q, held %q, error %v", r.pass, r.held, r.err)
+	}
+}
+
+func BenchmarkScanner(b *testing.B) {
+	for _, size := range []int{125, 4 << 10, 64 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			var stream []byte
+			for len(stream) < 64<<10 {
+				stream = append(stream, serverFrame(finBit|byte(opBinary), string(make([]byte, size)))...)
+			}
+			b.SetBytes(int64(len(stream)))
+			b.ReportAllocs()
+			s := new(scanner)
+			for b.Loop() {
+				s.scan(stream)
+			}
+		})
+	}
+}
