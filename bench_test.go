@@ -26,9 +26,9 @@ import (
 const benchSite = "respond /no-socket 204\nwebsocket /supervised passthrough {\nallowed_origins *\n}\nreverse_proxy %s"
 
 // echoUpstream is a WebSocket server that sends back what it gets.
-func echoUpstream(b *testing.B) string {
-	b.Helper()
-	upgrader := websocket.Upgrader{ReadBufferSize: 64 << 10, WriteBufferSize: 64 << 10}
+func echoUpstream(t testing.TB) string {
+	t.Helper()
+	upgrader := websocket.Upgrader{ReadBufferSize: 64 << 10, WriteBufferSize: 64 << 10, EnableCompression: true}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
@@ -42,7 +42,7 @@ func echoUpstream(b *testing.B) string {
 			}
 		}
 	}))
-	b.Cleanup(srv.Close)
+	t.Cleanup(srv.Close)
 	return srv.Listener.Addr().String()
 }
 

@@ -361,23 +361,7 @@ func TestTunnelRefusedByUpstream(t *testing.T) {
 
 // gorilla's server, behind reverse_proxy, doesn't notice.
 func TestTunnelToGorilla(t *testing.T) {
-	upgrader := websocket.Upgrader{EnableCompression: true}
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, err := upgrader.Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		for {
-			kind, message, err := conn.ReadMessage()
-			if err != nil {
-				return
-			}
-			conn.WriteMessage(kind, message)
-		}
-	}))
-	defer upstream.Close()
-	s := start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+upstream.Listener.Addr().String())
+	s := start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+echoUpstream(t))
 	conn, _, err := (&websocket.Dialer{EnableCompression: true}).Dial("ws://"+s.plain, nil)
 	if err != nil {
 		t.Fatal(err)
