@@ -59,6 +59,7 @@ func (e *echo) deflated(h frameHeader, n int) error {
 			return err
 		}
 		size += int64(k)
+		m.took(k)
 		if text != nil && !text.write(plain.p[:k]) {
 			return errInvalidUTF8
 		}
@@ -85,6 +86,7 @@ func (e *echo) deflated(h frameHeader, n int) error {
 	if err := deflater.Flush(); err != nil {
 		return err
 	}
+	e.received.add(1, 0)
 	return m.send(finBit)
 }
 

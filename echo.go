@@ -1,12 +1,8 @@
 package caddywebsocket
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/http"
-	"os"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 )
@@ -39,6 +35,14 @@ func newEcho(s *session, deflate bool) *echo {
 			pool:    s.handler.buffers,
 		},
 	}
+}
+
+// echo serves an accepted socket until it has closed.
+func (s *session) echo(a *accepted) {
+	s.subprotocol, s.compression = a.subprotocol, a.deflate
+	s.begin(a.stream)
+	defer s.finish()
+	newEcho(s, a.deflate).serve()
 }
 
 // serve echoes until the socket has closed.
@@ -126,6 +130,8 @@ func (e *echo) short(h frameHeader, n int) error {
 	if text != nil && !text.complete() {
 		return errInvalidUTF8
 	}
+	e.received.add(1, len(payload))
+	e.sent.add(1, len(payload))
 	return e.sendBack(finBit|byte(h.opcode), n, len(payload))
 }
 
@@ -169,6 +175,7 @@ func (e *echo) long(h frameHeader, n int) error {
 				return errInvalidUTF8
 			}
 			m.n += k
+			m.took(k)
 		}
 		if h.fin {
 			break
@@ -181,6 +188,7 @@ func (e *echo) long(h frameHeader, n int) error {
 	if text != nil && !text.complete() {
 		return errInvalidUTF8
 	}
+	e.received.add(1, 0)
 	return m.send(finBit)
 }
 
@@ -193,6 +201,7 @@ type outgoing struct {
 	buf   *buffer
 	n     int // how much of buf is in use
 	drop  int // how much of the end of the message isn't sent
+	plain int // how much of the message, before compression, has come and is not counted as sent
 	large bool
 }
 
@@ -220,11 +229,19 @@ func (m *outgoing) room() ([]byte, error) {
 	return m.buf.p[m.n:], nil
 }
 
+// took counts n bytes of the message as received.
+func (m *outgoing) took(n int) {
+	m.received.add(0, n)
+	m.plain += n
+}
+
 // send sends what has gathered as one frame.
 func (m *outgoing) send(fin byte) error {
 	size := m.n - m.drop - maxReplyHeader
 	frame := m.buf.p[maxReplyHeader-replyHeaderLen(size) : m.n-m.drop]
 	appendFrameHeader(frame[:0], fin|m.first, size)
+	m.sent.add(int(fin/finBit), m.plain)
+	m.plain = 0
 	if err := m.out.send(frame, m.in.r < m.in.w); err != nil {
 		return err
 	}
@@ -241,37 +258,10 @@ func (m *outgoing) release() {
 	}
 }
 
-// A peerCloseError is the client's Close frame.
-type peerCloseError struct {
-	code   int // 1005: none
-	reason string
-}
-
-func (e *peerCloseError) Error() string { return fmt.Sprintf("client closed: %d %s", e.code, e.reason) }
-
-// parseClose parses the payload of a Close frame (RFC 6455 §5.5.1). It always
-// returns an error: a peerCloseError, or a closeError if the frame breaks a rule.
-func parseClose(payload []byte) error {
-	switch len(payload) {
-	case 0:
-		return &peerCloseError{code: websocket.CloseNoStatusReceived}
-	case 1:
-		return protocolError("close frame with half a code")
-	}
-	code := int(binary.BigEndian.Uint16(payload))
-	if !validCloseCode(code) {
-		return protocolError("close code %d", code)
-	}
-	if !utf8.Valid(payload[2:]) {
-		return errInvalidUTF8
-	}
-	return &peerCloseError{code, string(payload[2:])}
-}
-
 // close ends the socket after err, with what of the closing handshake is left
 // to do (RFC 6455 §7).
 func (e *echo) close(err error) {
-	end := endingOf(err)
+	end := e.endingOf(err)
 	e.ends(end)
 	if end.code == websocket.CloseAbnormalClosure {
 		return
@@ -279,29 +269,5 @@ func (e *echo) close(err error) {
 	_ = e.out.control(opClose, closePayload(end.code, end.reason)) // unless the timer has
 	if e.stream.hangUp(end.by == byClient) {
 		e.in.drain()
-	}
-}
-
-// endingOf tells how a session ends after err.
-func endingOf(err error) ending {
-	var (
-		closed  *peerCloseError
-		broken  *closeError
-		writing *writeError
-		tooLong *http.MaxBytesError
-	)
-	switch {
-	case errors.As(err, &closed):
-		return ending{byClient, closed.code, closed.reason}
-	case errors.As(err, &broken):
-		return ending{byServer, broken.code, broken.reason}
-	case errors.As(err, &tooLong):
-		return ending{byServer, websocket.CloseMessageTooBig, "request_body max_size"}
-	case !errors.Is(err, os.ErrDeadlineExceeded):
-		return ending{byClient, websocket.CloseAbnormalClosure, err.Error()}
-	case errors.As(err, &writing):
-		return ending{byWriteTimeout, websocket.CloseAbnormalClosure, err.Error()}
-	default: // a read timeout of the server's
-		return ending{byError, websocket.CloseAbnormalClosure, err.Error()}
 	}
 }

@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"bytes"
 	"fmt"
+	"net/http/httptest"
 	"testing"
 	"unicode/utf8"
 )
@@ -125,7 +126,8 @@ func BenchmarkEcho(b *testing.B) {
 			message := clientFrame(finBit|byte(opBinary), make([]byte, size))
 			h := &Handler{BufferSize: defaultBufferSize, buffers: &bufferPool{size: defaultBufferSize + maxFrameHeader}}
 			stream := &loopStream{message: message, left: b.N}
-			s := newSession(h, stream)
+			s := newSession(h, httptest.NewRequest("GET", "/", nil))
+			s.stream, s.out.out = stream, stream
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			b.ResetTimer()

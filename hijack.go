@@ -30,8 +30,11 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	t := w.t
-	if !w.switched {
+	if w.switched {
+		t.agree(w.Header())
+	} else {
 		t.head = make([]byte, 0, 512)
+		t.out.open = true // no ping before the answer
 	}
 	t.passed = true // the answer is a tunnel, or the application's own affair
 	t.begin(streamOf(conn, brw, w.r, time.Duration(t.handler.WriteTimeout)))
@@ -67,8 +70,8 @@ func (c *tunnelConn) CloseWrite() error {
 // Close has the handler end the session, which may take a moment that a caller
 // with a lock in hand should not wait.
 func (c *tunnelConn) Close() error {
-	c.t.stream.interrupt()
 	c.t.abandon()
+	c.t.stream.interrupt()
 	return nil
 }
 
@@ -81,32 +84,33 @@ type tunnelWriter struct {
 }
 
 func (w *tunnelWriter) WriteHeader(status int) {
-	if w.t.session != nil {
+	if w.t.begun() {
 		return
 	}
 	w.ResponseWriterWrapper.WriteHeader(status)
 	if _, sized := w.Header()["Content-Length"]; status >= 200 && status < 300 && !sized {
 		body := w.r.Body.(*tunnelBody)
+		w.t.agree(w.Header())
 		w.t.begin(newBodyStream(w.ResponseWriter, w.r, body.ReadCloser, time.Duration(w.t.handler.WriteTimeout), w.t.handler.logger))
 	}
 }
 
 func (w *tunnelWriter) Write(p []byte) (int, error) {
-	if w.t.session == nil {
+	if !w.t.begun() {
 		return w.ResponseWriterWrapper.Write(p)
 	}
 	return w.t.Write(p)
 }
 
 func (w *tunnelWriter) ReadFrom(r io.Reader) (int64, error) {
-	if w.t.session == nil {
+	if !w.t.begun() {
 		return w.ResponseWriterWrapper.ReadFrom(r)
 	}
 	return w.t.ReadFrom(r)
 }
 
 func (w *tunnelWriter) FlushError() error {
-	if w.t.session != nil {
+	if w.t.begun() {
 		w.t.out.mu.Lock() // not while a ping is being written
 		defer w.t.out.unlock()
 	}
@@ -120,16 +124,17 @@ type tunnelBody struct {
 }
 
 func (b *tunnelBody) Read(p []byte) (int, error) {
-	if b.t.session == nil {
+	if !b.t.begun() {
 		return b.ReadCloser.Read(p)
 	}
 	return b.t.Read(p)
 }
 
 func (b *tunnelBody) Close() error {
-	if b.t.session == nil {
+	if !b.t.begun() {
 		return b.ReadCloser.Close()
 	}
+	b.t.abandon()
 	b.t.stream.interrupt()
 	return nil
 }

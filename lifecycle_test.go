@@ -42,16 +42,18 @@ type process struct {
 	admin  string // the socket of its admin API
 	exited chan error
 	stderr *logBuffer
+	stdout *logBuffer
 }
 
 // startProcess runs Caddy with the given config until the test ends.
 func startProcess(t testing.TB, global, site string) *process {
 	t.Helper()
-	p := &process{exited: make(chan error, 1), stderr: new(logBuffer)}
+	p := &process{exited: make(chan error, 1), stderr: new(logBuffer), stdout: new(logBuffer)}
 	p.cmd = exec.Command(os.Args[0], "run", "--config", "-")
 	p.cmd.Env = append(os.Environ(), asCaddy+"=1")
 	p.admin = filepath.Join(tempDir, rand.Text()) // a path that is short enough for a socket
 	p.cmd.Stdin = bytes.NewReader(p.config(t, global, site))
+	p.cmd.Stdout = p.stdout
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -118,23 +120,35 @@ func (p *process) config(t testing.TB, global, site string) []byte {
 	return mustJSON(cfg)
 }
 
-// post calls the admin API.
-func (p *process) post(path string, body []byte) error {
+// call calls the admin API.
+func (p *process) call(method, path string, body []byte) (status int, answer string, err error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return net.Dial("unix", p.admin)
 		},
 	}}
-	res, err := client.Post("http://caddy"+path, "application/json", bytes.NewReader(body))
+	req, err := http.NewRequest(method, "http://caddy"+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
 	}
 	defer res.Body.Close()
-	if message, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: status %d: %s", path, res.StatusCode, message)
+	message, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(message), err
+}
+
+// post calls the admin API for something that must work.
+func (p *process) post(path string, body []byte) error {
+	status, answer, err := p.call(http.MethodPost, path, body)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s: status %d: %s", path, status, answer)
 	}
-	return nil
+	return err
 }
 
 // reload replaces the config of the process.

@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -144,7 +144,8 @@ type Handler struct {
 	limiter  *limiter
 	upgrader *websocket.Upgrader
 	buffers  *bufferPool
-	unloaded bool // the config was replaced; sessions.mu guards it
+	events   *caddyevents.App // nil outside of a server
+	unloaded bool             // the config was replaced; sessions.mu guards it
 }
 
 // CaddyModule returns the Caddy module information.
@@ -184,8 +185,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return context.WithValue(ctx, connCtxKey, c)
 		})
 		closeOnExit(srv)
+		events, err := ctx.App("events")
+		if err != nil {
+			return err
+		}
+		h.events = events.(*caddyevents.App)
 	}
-	return nil
+	return metrics.register(ctx)
 }
 
 func (h *Handler) setDefaults() {
@@ -278,26 +284,37 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
-	if err := checkHandshake(w.Header(), r); err != nil {
+	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if err := h.admit(w.Header(), r, client); err != nil {
+		metrics.refused(h.Mode, err)
+		return err
+	}
+	defer h.limiter.release(client)
+	s := newSession(h, r)
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(s.placeholder)
+	}
+	if h.Mode == modePassthrough {
+		return s.passthrough(w, r, next)
+	}
+	a, err := h.accept(w, r)
+	if err != nil {
+		metrics.refused(h.Mode, err)
+		return err
+	}
+	s.echo(a)
+	return nil
+}
+
+// admit checks a handshake and counts its socket in.
+func (h *Handler) admit(answer http.Header, r *http.Request, client string) error {
+	if err := checkHandshake(answer, r); err != nil {
 		return err
 	}
 	if err := h.checkOrigin(r); err != nil {
 		return err
 	}
-	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	if err := h.limiter.acquire(w.Header(), client); err != nil {
-		return err
-	}
-	defer h.limiter.release(client)
-	if h.Mode == modePassthrough {
-		return h.passthrough(w, r, next)
-	}
-	a, err := h.accept(w, r)
-	if err != nil {
-		return err
-	}
-	h.echo(a)
-	return nil
+	return h.limiter.acquire(answer, client)
 }
 
 // checkOrigin checks the request against allowed_origins and require_origin.
@@ -315,20 +332,6 @@ func (h *Handler) checkOrigin(r *http.Request) error {
 // wantsConsole reports whether r is a browser's that opens the URL as a page.
 func wantsConsole(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
-}
-
-// echo serves an accepted socket until it has closed.
-func (h *Handler) echo(a *accepted) {
-	s := newSession(h, a.stream)
-	s.start()
-	sessions.add(s)
-	defer sessions.remove(s)
-	defer s.finish()
-	if c := h.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
-		c.Write(zap.String("id", s.id), zap.String("subprotocol", a.subprotocol), zap.Bool("compression", a.deflate))
-	}
-	newEcho(s, a.deflate).serve()
-	s.logClosed()
 }
 
 // Cleanup lets the open sockets live on under the next config.

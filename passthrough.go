@@ -17,8 +17,7 @@ import (
 // directions as they are, but for our own Pings, which go to the client between
 // two of the application's frames, and the Pongs to them, which are taken out.
 type tunnel struct {
-	*session // nil until the next handler has accepted the socket
-	handler  *Handler
+	*session
 
 	upMu    sync.Mutex // guards the following, while somebody reads from the client
 	up      scanner    // from the client
@@ -42,25 +41,28 @@ type tunnel struct {
 	passed   bool   // something has passed to the client
 
 	copying   atomic.Bool            // ReadFrom is under way
+	lost      atomic.Bool            // a write to the application failed
 	first     atomic.Pointer[ending] // how the first of both closed, if it did
 	abandoned chan struct{}          // closed when the application is done with the connection
 	abandon   func()
-	request   context.Context
-	cancel    func() // of what the application has of request: reverse_proxy lets its upstream go
+	cancel    func() // of what the application has of the request: reverse_proxy lets its upstream go
 }
 
 // passthrough lets the next handler accept a socket and supervises it.
-func (h *Handler) passthrough(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	h := s.handler
 	if h.Compression == "off" {
 		withoutDeflate(r.Header)
 	}
-	t := &tunnel{handler: h, abandoned: make(chan struct{})}
+	t := &tunnel{session: s, abandoned: make(chan struct{})}
 	t.abandon = sync.OnceFunc(func() { close(t.abandoned) })
-	t.up = scanner{masked: true, limit: h.MaxMessageSize}
+	t.up = scanner{masked: true, limit: h.MaxMessageSize, ours: t.pong}
 	t.down = scanner{limit: h.MaxMessageSize}
+	t.toApp.masked = true
+	t.tell, t.gone = t.tellApp, t.letGo
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	t.request, t.cancel = r.Context(), cancel
+	t.cancel = cancel
 	r = r.WithContext(ctx)
 	if r.ProtoMajor == 1 {
 		w = &hijackWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
@@ -70,7 +72,8 @@ func (h *Handler) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	}
 	defer t.close()
 	err := next.ServeHTTP(w, r)
-	if t.session == nil {
+	if !t.begun() {
+		metrics.handshook(h.Mode, handshakeDeclined)
 		return err
 	}
 	if r.ProtoMajor == 1 {
@@ -82,21 +85,10 @@ func (h *Handler) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	return nil
 }
 
-// begin begins the supervision of a socket that the next handler has accepted.
-func (t *tunnel) begin(stream stream) {
-	t.session = newSession(t.handler, stream)
-	t.tell, t.gone = t.tellApp, func() {
-		t.cancel()
-		t.abandon()
-	}
-	t.up.ours = t.pong
-	t.toApp.masked = true
-	t.out.open = t.head != nil // no ping before the answer
-	t.start()
-	sessions.add(t.session)
-	if c := t.handler.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
-		c.Write(zap.String("id", t.id))
-	}
+// letGo ends the application's part.
+func (t *tunnel) letGo() {
+	t.cancel()
+	t.abandon()
 }
 
 // tellApp has the application told that the session ends.
@@ -119,11 +111,14 @@ func (t *tunnel) closed(e ending) {
 
 var (
 	upstreamLost = ending{byUpstream, websocket.CloseInternalServerErr, "upstream connection lost"}
-	clientGone   = ending{byClient, websocket.CloseAbnormalClosure, "connection ended without a close frame"}
+	clientGone   = ending{byClient, websocket.CloseAbnormalClosure, "request canceled"}
 )
 
 // proxyClosed is the ending when the next handler closed the connection.
 func (t *tunnel) proxyClosed() ending {
+	if t.lost.Load() {
+		return upstreamLost
+	}
 	if t.handler.ctx.Err() != nil {
 		return ending{byReload, websocket.CloseGoingAway, "configuration reloaded"}
 	}
@@ -132,7 +127,7 @@ func (t *tunnel) proxyClosed() ending {
 
 // close ends the session after the application is done with it.
 func (t *tunnel) close() {
-	if t.session == nil {
+	if !t.begun() {
 		return
 	}
 	switch first := t.first.Load(); {
@@ -140,8 +135,6 @@ func (t *tunnel) close() {
 		t.ends(*first)
 	case t.request.Err() != nil:
 		t.ends(clientGone) // on HTTP/2 and HTTP/3, before a read has shown it
-	case t.handler.ctx.Err() != nil:
-		t.ends(t.proxyClosed()) // most likely
 	default:
 		t.ends(upstreamLost)
 	}
@@ -165,8 +158,6 @@ func (t *tunnel) close() {
 		}
 	}
 	t.finish()
-	t.logClosed()
-	sessions.remove(t.session)
 }
 
 // sayClose sends the client the Close frame of the session's end, unless one was

@@ -1,10 +1,15 @@
 package caddywebsocket
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
+
+	"github.com/gorilla/websocket"
 )
 
 // push passes on to the client what the application writes. The scanner of this
@@ -12,6 +17,7 @@ import (
 func (t *tunnel) push(p []byte) error {
 	closedBefore := t.down.closed
 	r := t.down.scan(p)
+	t.sent.set(t.down.messages, t.down.bytes)
 	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.due.Load() != nil {
 		// What waits for the end of a frame gets its turn in the middle.
 		if err := t.out.pass(r.pass[:b], false, false); err != nil && !errors.Is(err, errCloseSent) {
@@ -37,22 +43,23 @@ func (t *tunnel) push(p []byte) error {
 	if errors.Is(err, errCloseSent) {
 		return nil // the application learns of it in its own direction
 	}
+	if err != nil {
+		t.ends(t.endingOf(err))
+	}
 	return err
 }
 
 // Write passes on what the application writes by itself.
 func (t *tunnel) Write(p []byte) (int, error) {
-	if t.copying.Load() && isClose(p) {
-		// It is reverse_proxy's, which waits for this with a lock in hand.
-		t.plan(0, t.proxyClosed())
+	if (t.copying.Load() || t.handler.ctx.Err() != nil) && isProxyClose(p) {
+		// The proxy waits for this with a lock in hand.
+		e := t.proxyClosed()
+		t.first.CompareAndSwap(nil, &e)
+		t.plan(0, e)
 		return len(p), nil
 	}
 	t.downMu.Lock()
 	defer t.downMu.Unlock()
-	if (t.down.open() || len(t.downHeld) > 0) && t.handler.ctx.Err() != nil && isClose(p) {
-		t.plan(0, t.proxyClosed())
-		return len(p), nil
-	}
 	if t.head != nil {
 		return len(p), t.pushHead(p)
 	}
@@ -63,11 +70,11 @@ func (t *tunnel) Write(p []byte) (int, error) {
 	return n, t.push(p)
 }
 
-// isClose reports whether p is a Close frame, such as the one that reverse_proxy
-// writes past its copy loop when its config is unloaded. In the middle of a frame
-// it would be taken for a part of that.
-func isClose(p []byte) bool {
-	return len(p) >= 4 && p[0] == finBit|byte(opClose) && int(p[1]) == len(p)-2
+// isProxyClose reports whether p is the Close frame that reverse_proxy writes past
+// its copy loop when its config is unloaded. In the middle of a frame it would be
+// taken for a part of that.
+func isProxyClose(p []byte) bool {
+	return bytes.Equal(p, []byte{finBit | byte(opClose), 2, websocket.CloseGoingAway >> 8, websocket.CloseGoingAway & 0xff})
 }
 
 // maxHead is how much an application may write before its answer's head has
@@ -87,8 +94,14 @@ func (t *tunnel) pushHead(p []byte) error {
 		return t.out.pass(p, true, false)
 	}
 	rest := len(t.head) - i - len(end)
-	if !bytes.HasPrefix(t.head, []byte("HTTP/1.1 101 ")) {
+	answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(t.head)), nil)
+	switch {
+	case err != nil:
+		t.down.broken = fmt.Errorf("reading the answer: %w", err)
+	case answer.StatusCode != http.StatusSwitchingProtocols:
 		t.down.broken = errors.New("the answer is not 101")
+	default:
+		t.agree(answer.Header)
 	}
 	t.head = nil
 	if err := t.out.pass(p[:len(p)-rest], t.down.open(), false); err != nil || rest == 0 {

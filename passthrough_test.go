@@ -39,22 +39,30 @@ func listenUpstream(t *testing.T) *upstream {
 // accept accepts the next handshake and gives the application's end of it.
 func (u *upstream) accept() *peer {
 	u.t.Helper()
+	_, app := u.acceptWith("")
+	return app
+}
+
+// acceptWith is accept with more fields in the answer, and the request.
+func (u *upstream) acceptWith(fields string) (*http.Request, *peer) {
+	u.t.Helper()
 	conn, err := u.Accept()
 	if err != nil {
 		u.t.Fatal(err)
 	}
 	u.t.Cleanup(func() { conn.Close() })
 	br := bufio.NewReader(conn)
-	if _, err := http.ReadRequest(br); err != nil {
+	req, err := http.ReadRequest(br)
+	if err != nil {
 		u.t.Fatal(err)
 	}
 	p := &peer{t: u.t, name: "upstream", rw: conn, br: br, deadline: conn.SetReadDeadline}
 	p.write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"))
-	return p
+		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" + fields + "\r\n"))
+	return req, p
 }
 
-// tunnelPair opens a socket over the protocol and gives both its ends.
+// tunnel opens a socket over the protocol and gives both its ends.
 func (u *upstream) tunnel(s *server, protocol string, header ...string) (client, app *peer) {
 	u.t.Helper()
 	accepted := make(chan *peer)
@@ -650,4 +658,19 @@ func TestExitWithTunnels(t *testing.T) {
 	}
 	p.terminate(t)
 	p.expectExit(t)
+}
+
+// A client that closed and went leaves no application behind that doesn't care.
+func TestTunnelUpstreamIgnoresClose(t *testing.T) {
+	onEveryTunnel(t, "keepalive off", func(t *testing.T, s *server, u *upstream, protocol string) {
+		closed := len(s.logs.entries("socket closed"))
+		client, app := u.tunnel(s, protocol)
+		client.sendClose(4002, "bye")
+		app.expectMasked(opClose, string(closePayload(4002, "bye")))
+		client.rw.Close()
+		entries := s.logs.await(t, "socket closed", closed+1)
+		if last := entries[len(entries)-1]; last["closed_by"] != string(byClient) || last["close_code"] != 4002.0 {
+			t.Errorf("closed by %v with %v, want %v with 4002", last["closed_by"], last["close_code"], byClient)
+		}
+	})
 }

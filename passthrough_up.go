@@ -14,6 +14,7 @@ func (t *tunnel) pull(buf []byte) ([]byte, error) {
 	t.life.listen()
 	k, err := t.stream.Read(buf[n:])
 	if k == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		t.clientEnded(err)
 		return nil, err // what is held may yet go on, or never should
 	}
 	if k == 0 {
@@ -27,6 +28,7 @@ func (t *tunnel) pull(buf []byte) ([]byte, error) {
 	t.life.heard()
 	closedBefore := t.up.closed
 	r := t.up.scan(buf[:n+k])
+	t.received.set(t.up.messages, t.up.bytes)
 	if t.refused {
 		r.pass = nil
 	} else if r.err != nil {
@@ -42,11 +44,27 @@ func (t *tunnel) pull(buf []byte) ([]byte, error) {
 	return r.pass, r.err
 }
 
-// clientEnded deals with the end of what comes from the client, unless it is an
-// interruption.
+// clientEnded deals with the end of what comes from the client.
 func (t *tunnel) clientEnded(err error) {
-	if !errors.Is(err, os.ErrDeadlineExceeded) && t.first.CompareAndSwap(nil, &clientGone) {
-		t.ends(clientGone)
+	if errors.Is(err, os.ErrDeadlineExceeded) && !t.timedOut() {
+		return // an interruption
+	}
+	e := t.endingOf(err)
+	t.first.CompareAndSwap(nil, &e)
+	t.ends(*t.first.Load())
+}
+
+// timedOut reports whether it was a timeout of the HTTP server's that ended a
+// read. On HTTP/1.1 it has none any more, and the application may set its own.
+func (t *tunnel) timedOut() bool {
+	if _, ok := t.stream.(*bodyStream); !ok || t.told.Load() != nil {
+		return false
+	}
+	select {
+	case <-t.abandoned:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -89,6 +107,7 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 		if len(p) > 0 {
 			err := t.toApp.pass(p, t.upOpen(), t.up.closed)
 			if err != nil && !errors.Is(err, errCloseSent) {
+				t.lost.Store(true)
 				return written, err
 			}
 			written += int64(len(p))

@@ -13,7 +13,7 @@ import (
 
 // sessions are all open sockets of the process, whatever config they began
 // under.
-var sessions = registry{open: make(map[*session]struct{})}
+var sessions = registry{open: make(map[*session]struct{}), ended: make(map[string]tally)}
 
 func init() {
 	// For sockets of an earlier config when the last one has no handler of ours.
@@ -28,9 +28,11 @@ var shutdown = ending{byShutdown, websocket.CloseGoingAway, "server shutting dow
 type registry struct {
 	mu       sync.Mutex // guards the following
 	open     map[*session]struct{}
-	exiting  bool          // the process is: no more sockets
-	empty    chan struct{} // closed when the last socket is; nil if nobody waits
-	watching bool          // watchExit is scheduled
+	ended    map[string]tally // by mode, of the sessions that are not open any more
+	opened   int64            // how many there have been
+	exiting  bool             // the process is: no more sockets
+	empty    chan struct{}    // closed when the last socket is; nil if nobody waits
+	watching bool             // watchExit is scheduled
 }
 
 // add takes a session in. What has become of its config or of the process since
@@ -39,6 +41,8 @@ func (g *registry) add(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open[s] = struct{}{}
+	g.opened++
+	s.serial = g.opened
 	if g.exiting {
 		s.plan(0, shutdown)
 	} else if s.handler.unloaded {
@@ -50,6 +54,9 @@ func (g *registry) remove(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.open, s)
+	sum := g.ended[s.handler.Mode]
+	sum.add(s)
+	g.ended[s.handler.Mode] = sum
 	if len(g.open) == 0 && g.empty != nil {
 		close(g.empty)
 		g.empty = nil

@@ -13,6 +13,11 @@ type scanner struct {
 	limit  int64                     // of a message, in bytes; 0: none
 	ours   func(payload []byte) bool // whether a Pong answers one of our pings; nil: none can
 
+	messages int64 // that have ended
+	bytes    int64 // of messages' payloads that have passed
+
+	data      bool  // the current frame is of a message
+	fin       bool  // the current frame is the last of its message
 	remaining int64 // what is still to come of the payload of the current frame
 	size      int64 // what the current message has so far
 	last      bool  // the current frame is a Close frame
@@ -52,9 +57,8 @@ func (s *scanner) scan(p []byte) scan {
 			n := int(min(s.remaining, int64(len(p)-i)))
 			end += s.move(p, end, i, n)
 			i += n
-			if s.remaining -= int64(n); s.remaining == 0 {
+			if s.took(n) {
 				r.boundary = end
-				s.closed, s.last = s.closed || s.last, false
 			}
 			continue
 		}
@@ -73,15 +77,31 @@ func (s *scanner) scan(p []byte) scan {
 		default:
 			end += s.move(p, end, i, n)
 			i += n
-			if s.remaining == 0 {
+			if s.took(0) {
 				r.boundary = end
-				s.closed, s.last = s.closed || s.last, false
 			}
 		}
 	}
 	end += s.move(p, end, i, len(p)-i)
 	r.pass = p[:end]
 	return r
+}
+
+// took counts n bytes of the current frame's payload and reports whether the
+// frame ends there.
+func (s *scanner) took(n int) bool {
+	s.remaining -= int64(n)
+	if s.data {
+		s.bytes += int64(n)
+	}
+	if s.remaining > 0 {
+		return false
+	}
+	if s.data && s.fin {
+		s.messages++
+	}
+	s.closed, s.last = s.closed || s.last, false
+	return true
 }
 
 func (s *scanner) move(p []byte, to, from, n int) int {
@@ -105,6 +125,7 @@ func (s *scanner) header(p []byte) (n int, whole bool, err error) {
 		return 0, false, nil
 	}
 	s.seen = true
+	s.data, s.fin = !h.opcode.isControl(), h.fin
 	if h.opcode.isControl() {
 		return s.control(h, n, p)
 	}

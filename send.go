@@ -120,6 +120,16 @@ func (s *sender) post(opcode opcode, payload []byte) {
 	}
 }
 
+// failure is the error of a write that has failed, if none is under way.
+func (s *sender) failure() error {
+	if !s.mu.TryLock() {
+		return nil
+	}
+	defer s.unlock()
+	return s.err
+}
+
+// unlock sends what is due before it lets go.
 func (s *sender) unlock() {
 	for {
 		if !s.open {

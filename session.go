@@ -1,52 +1,34 @@
 package caddywebsocket
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"math"
 	mathrand "math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 // closeWait is how long a peer may take to answer a Close frame, and to close
 // its end after the answer, before the stream is cut.
 const closeWait = 3 * time.Second
 
-// A cause says what ended a session.
-type cause string
-
-const (
-	byClient           cause = "client"
-	byServer           cause = "server"
-	byKeepaliveTimeout cause = "keepalive_timeout"
-	byWriteTimeout     cause = "write_timeout"
-	byLifetime         cause = "lifetime"
-	byReload           cause = "reload"
-	byShutdown         cause = "shutdown"
-	byUpstream         cause = "upstream"
-	byError            cause = "error"
-)
-
-// An ending is how a session ends: why, and with which Close frame.
-type ending struct {
-	by     cause
-	code   int // 1006 where there is no Close frame
-	reason string
-}
-
-// A session is one open socket, from its handshake until its handler returns.
+// A session is one socket, from its handshake, which may yet fail, until
+// its handler returns.
 // A timer, which costs no goroutine while it waits, does what the handler
 // can't while it reads: pings, and ends of all kinds.
 type session struct {
 	id      string
 	handler *Handler
-	stream  stream
+	request context.Context // of the handshake
+	about   about
+	serial  int64  // its place in the order of all sessions
+	stream  stream // nil until the handshake is accepted
 	out     sender // to the client
 	life    keepalive
 	blind   atomic.Bool // not all frames are seen: no pings
@@ -62,6 +44,8 @@ type session struct {
 	pingedAt atomic.Int64 // by the clock of life
 	rtt      atomic.Int64 // the last round-trip time, in nanoseconds; 0: none yet
 
+	received, sent traffic // from and to the client
+
 	mu    sync.Mutex // guards the following, and is not held while reading or writing
 	timer *time.Timer
 	// expiry is the ending planned for the time due.
@@ -71,14 +55,18 @@ type session struct {
 	// the stream is cut.
 	end  ending
 	over bool // the handler is about to return: the stream isn't there any more
+	// What the handshake agreed on.
+	subprotocol string
+	compression bool
 }
 
-// newSession makes a session of an accepted socket.
-func newSession(h *Handler, stream stream) *session {
-	s := &session{
+// newSession makes a session of a handshake that has passed all checks.
+func newSession(h *Handler, r *http.Request) *session {
+	return &session{
 		id:      rand.Text(),
 		handler: h,
-		stream:  stream,
+		request: r.Context(),
+		about:   aboutRequest(r),
 		nonce:   mathrand.Uint32(),
 		life: keepalive{
 			interval: max(0, time.Duration(h.KeepaliveInterval)),
@@ -86,12 +74,22 @@ func newSession(h *Handler, stream stream) *session {
 			start:    time.Now(),
 		},
 	}
-	s.out = sender{out: stream, life: &s.life}
-	return s
 }
 
-// start starts the session's timer.
-func (s *session) start() {
+// begin begins the session when the handshake is accepted.
+func (s *session) begin(stream stream) {
+	s.stream = stream
+	s.out.out, s.out.life = stream, &s.life
+	s.startTimer()
+	sessions.add(s)
+	metrics.handshook(s.handler.Mode, handshakeAccepted)
+	s.reportOpened()
+}
+
+// begun reports whether the handshake has been accepted.
+func (s *session) begun() bool { return s.stream != nil }
+
+func (s *session) startTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wake := never
@@ -119,18 +117,25 @@ func (s *session) tick() {
 	switch s.next() {
 	case actNone:
 	case actPing:
-		s.pingedAt.Store(int64(s.life.now()))
-		s.out.post(opPing, s.pingPayload(s.pings.Add(1)))
+		s.ping()
 	case actClose:
 		s.say(s.end)
-	case actBury:
-		s.say(s.end)
-		s.stream.cut()
 	case actCut:
 		s.stream.cut()
 		if s.gone != nil {
 			s.gone()
 		}
+	}
+}
+
+// ping sends a Ping. If that fails the session ends here, for its handler may
+// read on for long before it notices.
+func (s *session) ping() {
+	s.pingedAt.Store(int64(s.life.now()))
+	s.out.post(opPing, s.pingPayload(s.pings.Add(1)))
+	if err := s.out.failure(); err != nil {
+		s.ends(s.endingOf(err))
+		s.stream.cut()
 	}
 }
 
@@ -156,7 +161,9 @@ func (s *session) pong(payload []byte) bool {
 	}
 	n, last := binary.BigEndian.Uint32(payload[4:]), s.pings.Load()
 	if n == last {
-		s.rtt.Store(int64(s.life.now()) - s.pingedAt.Load())
+		rtt := s.life.now() - time.Duration(s.pingedAt.Load())
+		s.rtt.Store(int64(rtt))
+		metrics.roundTrips.WithLabelValues(s.handler.Mode).Observe(rtt.Seconds())
 	}
 	return n > 0 && n <= last
 }
@@ -168,7 +175,6 @@ const (
 	actNone  action = iota
 	actPing         // send a Ping
 	actClose        // begin the closing handshake
-	actBury         // send a Close to a peer that won't answer, and cut
 	actCut          // the closing handshake took too long
 )
 
@@ -198,7 +204,9 @@ func (s *session) next() action {
 	ping, dead, wake := s.life.check()
 	if dead {
 		s.endLocked(ending{byKeepaliveTimeout, websocket.CloseGoingAway, "keepalive timeout"})
-		return actBury
+		s.due = time.Now().Add(lastWords) // a dead client won't answer
+		s.timer.Reset(lastWords)
+		return actClose
 	}
 	s.setTimerLocked(wake)
 	if ping {
@@ -206,6 +214,10 @@ func (s *session) next() action {
 	}
 	return actNone
 }
+
+// lastWords is how long a dead client's Close frame, and the application's, may
+// take to be sent.
+const lastWords = 100 * time.Millisecond
 
 // cutAgain is how often a stream is cut until its handler has noticed: on HTTP/3
 // a write that began in the same moment has put the deadline off again.
@@ -267,13 +279,6 @@ func (s *session) finish() {
 	s.out.err = errSessionOver
 	s.out.mu.Unlock()
 	s.stream.Close()
-}
-
-// logClosed logs how the session ended.
-func (s *session) logClosed() {
-	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
-		c.Write(zap.String("id", s.id), zap.String("closed_by", string(s.end.by)),
-			zap.Int("close_code", s.end.code), zap.String("close_reason", s.end.reason),
-			zap.Duration("rtt", time.Duration(s.rtt.Load())))
-	}
+	s.reportClosed()
+	sessions.remove(s)
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,7 +39,7 @@ func pipeOver(t *testing.T, h *Handler, server, client net.Conn) *peer {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		h.echo(&accepted{
+		newSession(h, httptest.NewRequest("GET", "/", nil)).echo(&accepted{
 			stream:  newConnStream(server, server, nil, time.Duration(h.WriteTimeout)),
 			deflate: h.Compression == "on",
 		})
@@ -138,9 +139,12 @@ func TestDeadPeerIsCut(t *testing.T) {
 		p.expectPingAt(30 * time.Second)
 		start := time.Now()
 		p.expectClose(1001, "keepalive timeout")
-		p.expectEnd()
 		if waited := time.Since(start); waited != 10*time.Second {
-			t.Errorf("the end came %v after the last ping, want 10s", waited)
+			t.Errorf("the close frame came %v after the last ping, want 10s", waited)
+		}
+		p.expectEnd()
+		if waited := time.Since(start); waited != 10*time.Second+lastWords {
+			t.Errorf("the end came %v after the last ping, want %v", waited, 10*time.Second+lastWords)
 		}
 	})
 }
@@ -351,6 +355,32 @@ func TestClientGone(t *testing.T) {
 		defer sessions.mu.Unlock()
 		if n := len(sessions.open); n != 0 {
 			t.Errorf("%d sessions are open", n)
+		}
+	})
+}
+
+// A Ping that can't be written ends the session, long before the timeout.
+func TestPingThatFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &Handler{KeepaliveInterval: caddy.Duration(time.Minute), KeepaliveTimeout: caddy.Duration(time.Hour)}
+		open := func() (n int) {
+			for _, s := range sessions.find(nil) {
+				if s.handler == h {
+					n++
+				}
+			}
+			return n
+		}
+		pipe(t, h)
+		time.Sleep(time.Minute + defaultWriteTimeout*9/8 - time.Second)
+		synctest.Wait()
+		if open() != 1 {
+			t.Fatal("the session has ended, while its ping may still be sent")
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		synctest.Wait()
+		if open() != 0 {
+			t.Error("the session is still open")
 		}
 	})
 }

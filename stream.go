@@ -179,6 +179,7 @@ type bodyStream struct {
 
 	mu      sync.Mutex // guards the following
 	writing bool
+	since   time.Time // when the write began or something moved last
 	// open is over when the handler is about to return: a deadline set after that
 	// is a nil dereference in the HTTP server.
 	open bool
@@ -231,21 +232,35 @@ func (s *bodyStream) Read(p []byte) (int, error) {
 		s.ready = nil
 		return n, nil
 	}
-	return s.body.Read(p)
+	n, err := s.body.Read(p)
+	if err != nil && s.stalled() {
+		err = &writeError{fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)} // it has reset the stream
+	}
+	return n, err
 }
 
-func (s *bodyStream) Write(p []byte) (int, error) {
-	s.setWriting(true)
+func (s *bodyStream) Write(p []byte) (written int, err error) {
 	defer s.setWriting(false)
-	start := time.Now()
-	n, err := s.w.Write(p)
+	for written < len(p) && err == nil {
+		s.setWriting(true)
+		var n int
+		n, err = s.w.Write(p[written:min(len(p), written+maxTLSRecord)])
+		written += n
+	}
 	if err == nil {
 		err = http.NewResponseController(s.w).Flush()
 	}
-	if err != nil && time.Since(start) >= s.timeout {
+	if err != nil && s.stalled() {
 		err = fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err) // HTTP/2 has no word for it
 	}
-	return n, err
+	return written, err
+}
+
+// stalled reports whether a write has waited for timeout.
+func (s *bodyStream) stalled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writing && time.Since(s.since) >= s.timeout
 }
 
 // hangUp does nothing: a response ends when its handler returns, and the
@@ -282,7 +297,7 @@ func (s *bodyStream) cut() {
 func (s *bodyStream) setWriting(writing bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writing = writing
+	s.writing, s.since = writing, time.Now()
 	switch {
 	case s.stuck == nil:
 	case writing:

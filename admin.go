@@ -1,0 +1,242 @@
+package caddywebsocket
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/gorilla/websocket"
+)
+
+func init() {
+	caddy.RegisterModule(new(adminAPI))
+}
+
+// adminAPI is a module that lists and closes the process's open WebSocket
+// sessions at the endpoint /websocket/sessions of Caddy's admin API. It is not
+// configurable, and is mounted wherever that API is.
+type adminAPI struct{}
+
+const (
+	sessionsPath = "/websocket/sessions"
+
+	// What a session is closed with unless the request says otherwise.
+	defaultAdminCode = websocket.ClosePolicyViolation
+	// maxCloseReason is the longest reason that a Close frame has room for, in
+	// bytes (RFC 6455 §5.5).
+	maxCloseReason = maxControlPayload - 2
+)
+
+// CaddyModule returns the Caddy module information.
+func (*adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.websocket",
+		New: func() caddy.Module { return new(adminAPI) },
+	}
+}
+
+// Provision has the metrics served also where no handler of the config is ours,
+// for the sessions of earlier ones.
+func (*adminAPI) Provision(ctx caddy.Context) error {
+	return metrics.register(ctx)
+}
+
+// Routes returns the routes of the endpoint.
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: sessionsPath, Handler: caddy.AdminHandlerFunc(a.serveAll)},
+		{Pattern: sessionsPath + "/", Handler: caddy.AdminHandlerFunc(a.serveOne)},
+	}
+}
+
+// serveAll lists sessions or closes those that match a filter.
+func (*adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
+	switch r.Method {
+	case http.MethodGet:
+		query, err := parseQuery(r, append(filterNames, "limit")...)
+		if err != nil {
+			return err
+		}
+		limit := 0
+		if query.Has("limit") {
+			if limit, err = strconv.Atoi(query.Get("limit")); err != nil || limit < 1 {
+				return badRequest("limit '%s': it must be a number from 1", query.Get("limit"))
+			}
+		}
+		list := []map[string]any{}
+		for _, s := range sessions.find(query) {
+			if limit > 0 && len(list) == limit {
+				break
+			}
+			list = append(list, s.data())
+		}
+		return writeJSON(w, list)
+	case http.MethodDelete:
+		query, err := parseQuery(r, append(filterNames, "code", "reason")...)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(filterNames, query.Has) {
+			return badRequest("closing sessions takes a filter, at least one of %s", strings.Join(filterNames, ", "))
+		}
+		end, err := adminEnding(query)
+		if err != nil {
+			return err
+		}
+		return closeSessions(w, sessions.find(query), end)
+	}
+	return wrongMethod(w)
+}
+
+// serveOne shows or closes one session.
+func (*adminAPI) serveOne(w http.ResponseWriter, r *http.Request) error {
+	id := strings.TrimPrefix(r.URL.Path, sessionsPath+"/")
+	var (
+		end   ending
+		query url.Values
+		err   error
+	)
+	switch r.Method {
+	case http.MethodGet:
+		_, err = parseQuery(r)
+	case http.MethodDelete:
+		if query, err = parseQuery(r, "code", "reason"); err == nil {
+			end, err = adminEnding(query)
+		}
+	default:
+		return wrongMethod(w)
+	}
+	if err != nil {
+		return err
+	}
+	s := sessions.byID(id)
+	if s == nil {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no open session has the id '%s'", id)}
+	}
+	if r.Method == http.MethodDelete {
+		return closeSessions(w, []*session{s}, end)
+	}
+	return writeJSON(w, s.data())
+}
+
+// closeSessions begins the closing handshake on sessions and says on how many.
+func closeSessions(w http.ResponseWriter, list []*session, end ending) error {
+	for _, s := range list {
+		s.plan(0, end)
+	}
+	return writeJSON(w, map[string]int{"closing": len(list)})
+}
+
+// filters are the parameters that select sessions, and what each looks at.
+var filters = map[string]func(*session) string{
+	"mode":        func(s *session) string { return s.handler.Mode },
+	"host":        func(s *session) string { return s.about.host },
+	"path":        func(s *session) string { return s.about.path },
+	"client_ip":   func(s *session) string { return s.about.clientIP },
+	"user_id":     func(s *session) string { return s.about.user },
+	"subprotocol": func(s *session) string { return s.subprotocol },
+}
+
+var filterNames = slices.Clip(slices.Sorted(maps.Keys(filters)))
+
+// parseQuery parses a request's parameters, which must be among those known and
+// stand once each.
+func parseQuery(r *http.Request, known ...string) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("parsing the query: %v", err)
+	}
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			return nil, badRequest("parameter '%s': unknown here, known: %s", name, strings.Join(known, ", "))
+		}
+		if len(values) > 1 {
+			return nil, badRequest("parameter '%s': it stands twice", name)
+		}
+	}
+	return query, nil
+}
+
+// adminEnding is the ending that a request to close asks for.
+func adminEnding(query url.Values) (ending, error) {
+	code, reason := defaultAdminCode, query.Get("reason")
+	if query.Has("code") {
+		var err error
+		if code, err = strconv.Atoi(query.Get("code")); err != nil ||
+			!validCloseCode(code) || code == websocket.CloseMandatoryExtension {
+			return ending{}, badRequest("code '%s': it must be one that a server may send: "+
+				"1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999", query.Get("code"))
+		}
+	}
+	if len(reason) > maxCloseReason || !utf8.ValidString(reason) {
+		return ending{}, badRequest("reason: it must be UTF-8 of at most %d bytes", maxCloseReason)
+	}
+	return ending{byAdmin, code, reason}, nil
+}
+
+func badRequest(format string, args ...any) error {
+	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(format, args...)}
+}
+
+func wrongMethod(w http.ResponseWriter) error {
+	w.Header().Set("Allow", "GET, DELETE")
+	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(v)
+}
+
+// find gives the open sessions that match the filters in query, the oldest
+// first.
+func (g *registry) find(query url.Values) []*session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var found []*session
+	for s := range g.open {
+		if s.matches(query) {
+			found = append(found, s)
+		}
+	}
+	slices.SortFunc(found, func(a, b *session) int { return cmp.Compare(a.serial, b.serial) })
+	return found
+}
+
+// byID gives an open session, nil if there is none of that id.
+func (g *registry) byID(id string) *session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for s := range g.open {
+		if s.id == id {
+			return s
+		}
+	}
+	return nil
+}
+
+func (s *session) matches(query url.Values) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, of := range filters {
+		if query.Has(name) && query.Get(name) != of(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner = (*adminAPI)(nil)
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+)

@@ -1,0 +1,174 @@
+package caddywebsocket
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// listed asks the admin API for sessions.
+func (p *process) listed(t *testing.T, query string) []map[string]any {
+	t.Helper()
+	status, answer, err := p.call(http.MethodGet, "/websocket/sessions"+query, nil)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("%s: status %d, %v: %s", query, status, err, answer)
+	}
+	var list []map[string]any
+	if err := json.Unmarshal([]byte(answer), &list); err != nil || list == nil {
+		t.Fatalf("%s: %v in %s", query, err, answer)
+	}
+	return list
+}
+
+func TestAdminAPI(t *testing.T) {
+	u := listenUpstream(t)
+	p := startProcess(t, "", `websocket /echo {
+			subprotocols chat
+		}
+		basic_auth /app {
+			alice $2a$04$9O37fXP12rbx.txU2F745.FMetWzUfUcZ6tLrnl/2FH99A7n0C/Xy
+		}
+		websocket /app passthrough {
+			allowed_origins *
+		}
+		respond /no-socket 204
+		reverse_proxy `+u.Addr().String())
+	if list := p.listed(t, ""); len(list) != 0 {
+		t.Errorf("sessions before there are any: %v", list)
+	}
+	peers := make(map[string]*peer)
+	for _, protocol := range protocols {
+		peers[protocol] = p.dial(t, protocol, "/echo", "Sec-WebSocket-Protocol", "chat")
+		peers[protocol].echo(opText, "hello")
+	}
+	apps := make(chan *peer)
+	go func() { apps <- u.accept() }()
+	client := p.dial(t, "http1", "/app", "Authorization", "Basic YWxpY2U6aGljY3Vw") // alice:hiccup
+	app := <-apps
+	client.send(opText, "hello")
+	app.expectMasked(opText, "hello")
+
+	list := p.listed(t, "")
+	if len(list) != len(protocols)+1 {
+		t.Fatalf("%d sessions, want %d", len(list), len(protocols)+1)
+	}
+	for i, proto := range []string{"HTTP/1.1", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
+		if list[i]["proto"] != proto || list[i]["messages_sent"] != 1.0 || list[i]["subprotocol"] != "chat" {
+			t.Errorf("session %d: %v, want %s, one message, chat", i, list[i], proto)
+		}
+	}
+	last := list[len(protocols)]
+	for name, want := range map[string]any{
+		"mode": "passthrough", "host": "127.0.0.1", "path": "/app", "client_ip": "127.0.0.1", "user_id": "alice",
+		"messages_received": 1.0, "bytes_received": 5.0, "messages_sent": 0.0, "closed_by": "", "compression": false,
+	} {
+		if last[name] != want {
+			t.Errorf("%s is %v, want %v", name, last[name], want)
+		}
+	}
+	if age, _ := last["age"].(float64); age <= 0 {
+		t.Errorf("age is %v", last["age"])
+	}
+
+	for query, want := range map[string]int{
+		"?mode=echo": 4, "?mode=passthrough": 1, "?host=127.0.0.1": 5, "?host=elsewhere": 0, "?client_ip=127.0.0.1": 5,
+		"?subprotocol=chat": 4, "?subprotocol=": 1, "?path=/app": 1, "?user_id=alice": 1, "?user_id=bob": 0,
+		"?mode=echo&limit=2": 2, "?limit=100": 5, "?mode=echo&path=/app": 0,
+	} {
+		if got := p.listed(t, query); len(got) != want {
+			t.Errorf("%s: %d sessions, want %d", query, len(got), want)
+		}
+	}
+	if oldest := p.listed(t, "?limit=1"); oldest[0]["id"] != list[0]["id"] {
+		t.Errorf("the list begins with %v, want %v", oldest[0]["id"], list[0]["id"])
+	}
+
+	id := list[0]["id"].(string)
+	if status, answer, _ := p.call(http.MethodGet, "/websocket/sessions/"+id, nil); status != 200 || !strings.Contains(answer, id) {
+		t.Errorf("one session: %d %s", status, answer)
+	}
+	p.closes(t, "/"+id+"?code=4001&reason=logged+out", 1)
+	peers["http1"].expectClose(4001, "logged out")
+	p.closes(t, "?user_id=alice", 1)
+	client.expectClose(1008, "")
+	app.expectMasked(opClose, string(closePayload(1008, "")))
+	app.rw.Close()
+	p.closes(t, "?mode=echo&reason="+url.QueryEscape(strings.Repeat("é", 61)), 3+boolToInt(stillOpen(p.listed(t, ""), id)))
+	for _, protocol := range protocols[1:] {
+		peers[protocol].expectClose(1008, strings.Repeat("é", 61))
+		peers[protocol].rw.Close()
+	}
+}
+
+func stillOpen(list []map[string]any, id string) bool {
+	return slices.ContainsFunc(list, func(s map[string]any) bool { return s["id"] == id })
+}
+
+func boolToInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// closes closes sessions and makes sure that it was so many.
+func (p *process) closes(t *testing.T, what string, want int) {
+	t.Helper()
+	status, answer, err := p.call(http.MethodDelete, "/websocket/sessions"+what, nil)
+	var got struct{ Closing int }
+	if err == nil {
+		err = json.Unmarshal([]byte(answer), &got)
+	}
+	if err != nil || status != http.StatusOK || got.Closing != want {
+		t.Fatalf("%s: status %d, %v: %s, want %d closing", what, status, err, answer, want)
+	}
+}
+
+func TestAdminAPIErrors(t *testing.T) {
+	p := startProcess(t, "", "websocket")
+	p.dial(t, "http1", "/").echo(opText, "hello")
+	for _, c := range []struct {
+		request string
+		status  int
+		err     string
+	}{
+		{"POST ", 405, "method not allowed"},
+		{"PUT /x", 405, "method not allowed"},
+		{"GET /unknown", 404, "no open session has the id 'unknown'"},
+		{"GET /", 404, "no open session has the id ''"},
+		{"DELETE /unknown?code=1000", 404, "no open session has the id 'unknown'"},
+		{"GET /unknown?limit=1", 400, "parameter 'limit': unknown here"},
+		{"GET ?color=red", 400, "parameter 'color': unknown here, known: client_ip, host, mode, path, subprotocol, user_id, limit"},
+		{"GET ?host=a&host=b", 400, "parameter 'host': it stands twice"},
+		{"GET ?limit=0", 400, "limit '0': it must be a number from 1"},
+		{"GET ?limit=many", 400, "limit 'many': it must be a number from 1"},
+		{"GET ?%zz", 400, "parsing the query"},
+		{"GET ?code=1000", 400, "parameter 'code': unknown here"},
+		{"DELETE ", 400, "closing sessions takes a filter, at least one of client_ip, host, mode, path, subprotocol, user_id"},
+		{"DELETE ?code=1000", 400, "closing sessions takes a filter"},
+		{"DELETE ?mode=echo&code=1005", 400, "code '1005': it must be one that a server may send"},
+		{"DELETE ?mode=echo&code=1010", 400, "code '1010'"},
+		{"DELETE ?mode=echo&code=x", 400, "code 'x'"},
+		{"DELETE ?mode=echo&reason=" + strings.Repeat("x", 124), 400, "reason: it must be UTF-8 of at most 123 bytes"},
+		{"DELETE ?mode=echo&reason=%ff", 400, "reason: it must be UTF-8"},
+	} {
+		method, path, _ := strings.Cut(c.request, " ")
+		status, answer, err := p.call(method, "/websocket/sessions"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body struct{ Error string }
+		if err := json.Unmarshal([]byte(answer), &body); err != nil {
+			t.Errorf("%s: %v in %s", c.request, err, answer)
+		}
+		if status != c.status || !strings.Contains(body.Error, c.err) {
+			t.Errorf("%s: %d %s, want %d %s", c.request, status, body.Error, c.status, c.err)
+		}
+	}
+	if list := p.listed(t, ""); len(list) != 1 || list[0]["closed_by"] != "" {
+		t.Errorf("an error closed something: %v", list)
+	}
+}

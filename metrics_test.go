@@ -1,0 +1,226 @@
+package caddywebsocket
+
+import (
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// scraped are the samples of ours that the site's /metrics serves, by name and
+// labels.
+func (s *server) scraped(t *testing.T) map[string]float64 {
+	t.Helper()
+	res, err := http.Get("http://" + s.plain + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("status %d, %v: %s", res.StatusCode, err, body)
+	}
+	samples := make(map[string]float64)
+	for line := range strings.Lines(string(body)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.HasPrefix(name, metricsPrefix) {
+			if samples[name], err = strconv.ParseFloat(value, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return samples
+}
+
+// scrapedFrom scrapes and gives a function that scrapes again, for what has been
+// added. It waits for the sockets of other tests to be gone.
+func (s *server) scrapedFrom(t *testing.T) (added func() map[string]float64) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); len(sessions.find(nil)) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("sockets of other tests stay open")
+		}
+	}
+	before := s.scraped(t)
+	return func() map[string]float64 {
+		t.Helper()
+		samples := s.scraped(t)
+		for name := range samples {
+			samples[name] -= before[name]
+		}
+		return samples
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	u := listenUpstream(t)
+	site := "metrics /metrics\nwebsocket /echo {\nmax_connections 2\n}\nwebsocket /pinged {\nkeepalive 20ms 10s\n}\nwebsocket passthrough {\nallowed_origins https://example.com\n}\nreverse_proxy " + u.Addr().String()
+	s := start(t, site)
+	added := s.scrapedFrom(t)
+	for _, bad := range [][]string{
+		{"/echo", "Sec-WebSocket-Key", "-"},
+		{"/echo", "Sec-WebSocket-Version", "7"},
+		{"/app", "Origin", "https://elsewhere.example"},
+	} {
+		s.attempt(t, "http1", bad[0], bad[1:]...)
+	}
+	pinged := s.dial(t, "http1", "/pinged")
+	pinged.send(opPong, pinged.expectPing())
+	pinged.sendClose(3333, "")
+	pinged.expectCloseAfterPings(3333, "")
+	pinged.rw.Close()
+	s.logs.await(t, "socket closed", 1)
+
+	open := s.dial(t, "http1", "/echo")
+	open.echo(opText, "hello")
+	app := s.dial(t, "http1", "/echo")
+	app.echo(opBinary, "hello, hello")
+	s.attempt(t, "http1", "/echo")
+	app.bye()
+	s.logs.await(t, "socket closed", 2)
+	client, upstream := u.tunnel(s, "http1", "Origin", "https://example.com")
+	client.send(opText, "up")
+	upstream.expectMasked(opText, "up")
+
+	s.reload(t, "", site+"\nheader X-Config new") // no count is lost
+	open.echo(opText, "again")
+	got := added()
+	for name, want := range map[string]float64{
+		`open_sessions{mode="echo"}`:                                     1,
+		`handshakes_total{mode="echo",result="accepted"}`:                3,
+		`handshakes_total{mode="echo",result="malformed"}`:               1,
+		`handshakes_total{mode="echo",result="wrong_version"}`:           1,
+		`handshakes_total{mode="echo",result="too_many"}`:                1,
+		`handshakes_total{mode="echo",result="failed"}`:                  0,
+		`handshakes_total{mode="passthrough",result="accepted"}`:         1,
+		`handshakes_total{mode="passthrough",result="declined"}`:         0,
+		`handshakes_total{mode="passthrough",result="origin_forbidden"}`: 1,
+		`messages_total{direction="received",mode="echo"}`:               3,
+		`messages_total{direction="sent",mode="echo"}`:                   3,
+		`message_bytes_total{direction="received",mode="echo"}`:          22,
+		`message_bytes_total{direction="sent",mode="echo"}`:              22,
+		`messages_total{direction="received",mode="passthrough"}`:        1,
+		`message_bytes_total{direction="received",mode="passthrough"}`:   2,
+		`messages_total{direction="sent",mode="passthrough"}`:            0,
+		`closes_total{cause="client",code="1000",mode="echo"}`:           1,
+		`closes_total{cause="client",code="other",mode="echo"}`:          1,
+		`session_duration_seconds_count{mode="echo"}`:                    2,
+		`ping_rtt_seconds_count{mode="echo"}`:                            1,
+	} {
+		if got[metricsPrefix+name] != want {
+			t.Errorf("%s is %v, want %v", name, got[metricsPrefix+name], want)
+		}
+	}
+}
+
+// Passthrough answers that are no sockets count as such.
+func TestMetricsOfDeclined(t *testing.T) {
+	s := start(t, "metrics /metrics\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /app 418")
+	added := s.scrapedFrom(t)
+	s.attempt(t, "http1", "/app")
+	if got := added()[metricsPrefix+`handshakes_total{mode="passthrough",result="declined"}`]; got != 1 {
+		t.Errorf("declined is %v, want 1", got)
+	}
+}
+
+func TestMetricsLint(t *testing.T) {
+	start(t, "websocket")
+	ctx := caddy.ActiveContext()
+	problems, err := testutil.GatherAndLint(ctx.GetMetricsRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, metricsPrefix) {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
+
+// No label takes values that clients can make up.
+func TestCloseCodeLabels(t *testing.T) {
+	labels := make(map[string]bool)
+	for code := range 6000 {
+		labels[codeLabel(code)] = true
+	}
+	want := strings.Fields("1000 1001 1002 1003 1005 1006 1007 1008 1009 1010 1011 1012 1013 1014 other")
+	if got := slices.Sorted(maps.Keys(labels)); !slices.Equal(got, want) {
+		t.Errorf("labels %v, want %v", got, want)
+	}
+}
+
+// Every query of the dashboard asks for metrics and labels that there are.
+func TestDashboard(t *testing.T) {
+	data, err := os.ReadFile("contrib/grafana-dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Title  string
+		Panels []struct {
+			Title   string
+			Type    string
+			Targets []struct{ Expr, LegendFormat string }
+		}
+	}
+	if err := json.Unmarshal(data, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "metrics /metrics\nwebsocket")
+	p := s.dial(t, "http1", "/")
+	p.bye()
+	s.logs.await(t, "socket closed", 1)
+	labels := make(map[string]map[string]bool) // by metric
+	for sample := range s.scraped(t) {
+		name, rest, _ := strings.Cut(sample, "{")
+		if labels[name] == nil {
+			labels[name] = make(map[string]bool)
+		}
+		for _, m := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(rest, -1) {
+			labels[name][m[1]] = true
+		}
+	}
+	metric := regexp.MustCompile(`caddy_websocket_\w+`)
+	used := regexp.MustCompile(`by \(([^)]*)\)|(\w+)=~?"|{{(\w+)}}`)
+	queried := make(map[string]bool)
+	for _, panel := range dashboard.Panels {
+		if panel.Type != "row" && len(panel.Targets) == 0 {
+			t.Errorf("panel %q asks for nothing", panel.Title)
+		}
+		for _, target := range panel.Targets {
+			names := metric.FindAllString(target.Expr, -1)
+			if len(names) == 0 {
+				t.Errorf("panel %q: no metric of ours in %s", panel.Title, target.Expr)
+			}
+			known := map[string]bool{"instance": true} // Prometheus's own
+			for _, name := range names {
+				queried[strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")] = true
+				if labels[name] == nil {
+					t.Errorf("panel %q: there is no metric %s", panel.Title, name)
+				}
+				maps.Copy(known, labels[name])
+			}
+			for _, m := range used.FindAllStringSubmatch(target.Expr+target.LegendFormat, -1) {
+				for label := range strings.FieldsFuncSeq(m[1]+m[2]+m[3], func(r rune) bool { return r == ',' || r == ' ' }) {
+					if !known[label] {
+						t.Errorf("panel %q: no label %s in %s", panel.Title, label, target.Expr)
+					}
+				}
+			}
+		}
+	}
+	for _, name := range []string{"open_sessions", "handshakes_total", "messages_total", "message_bytes_total", "closes_total", "session_duration_seconds", "ping_rtt_seconds"} {
+		if !queried[metricsPrefix+name] {
+			t.Errorf("no panel shows %s", name)
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package caddywebsocket
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/gorilla/websocket"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// An about is what the handshake's request said about a session.
+type about struct {
+	host, path, clientIP, user, proto, origin string
+}
+
+func aboutRequest(r *http.Request) about {
+	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host // there is no port
+	}
+	a := about{
+		host:     strings.ToLower(host),
+		path:     r.URL.Path,
+		clientIP: clientIP,
+		proto:    fmt.Sprintf("HTTP/%d.%d", r.ProtoMajor, r.ProtoMinor), // HTTP/3 has "websocket" there
+		origin:   r.Header.Get("Origin"),
+	}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		a.user, _ = repl.GetString("http.auth.user.id")
+	}
+	return a
+}
+
+// A traffic counts the messages of one direction and the bytes of their
+// payloads: inflated in echo, as on the wire in passthrough.
+type traffic struct {
+	messages, bytes atomic.Int64
+}
+
+func (t *traffic) add(messages, bytes int) {
+	t.messages.Add(int64(messages))
+	t.bytes.Add(int64(bytes))
+}
+
+func (t *traffic) set(messages, bytes int64) {
+	t.messages.Store(messages)
+	t.bytes.Store(bytes)
+}
+
+// agree notes what the answer to the handshake agrees on.
+func (s *session) agree(answer http.Header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, values := range answer {
+		switch http.CanonicalHeaderKey(name) { // Caddy spells them as RFC 6455 does
+		case "Sec-Websocket-Protocol":
+			s.subprotocol = strings.Join(values, ", ")
+		case "Sec-Websocket-Extensions":
+			extensions, _ := parseExtensions(values)
+			s.compression = slices.ContainsFunc(extensions, func(e extension) bool { return e.name == deflateExtension })
+		}
+	}
+}
+
+// A field is one thing that is said about a session in logs, placeholders,
+// events and the admin API, under the same name in all.
+type field struct {
+	name  string
+	value any // a string, a bool, an int64 or a time.Duration
+}
+
+// report says how it stands with the session.
+func (s *session) report() []field {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reason, failure := s.end.reason, ""
+	if s.end.code == websocket.CloseAbnormalClosure {
+		reason, failure = failure, reason // there was no Close frame to carry it
+	}
+	return []field{
+		{"id", s.id},
+		{"mode", s.handler.Mode},
+		{"subprotocol", s.subprotocol},
+		{"compression", s.compression},
+		{"origin", s.about.origin},
+		{"messages_received", s.received.messages.Load()},
+		{"messages_sent", s.sent.messages.Load()},
+		{"bytes_received", s.received.bytes.Load()},
+		{"bytes_sent", s.sent.bytes.Load()},
+		{"pings_sent", int64(s.pings.Load())},
+		{"last_rtt", time.Duration(s.rtt.Load())},
+		{"close_code", int64(s.end.code)},
+		{"close_reason", reason},
+		{"closed_by", string(s.end.by)},
+		{"error", failure},
+	}
+}
+
+// MarshalLogObject adds the session's report to a log entry.
+func (s *session) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	for _, f := range s.report() {
+		switch v := f.value.(type) {
+		case string:
+			if v != "" {
+				enc.AddString(f.name, v)
+			}
+		case bool:
+			enc.AddBool(f.name, v)
+		case int64:
+			enc.AddInt64(f.name, v)
+		case time.Duration:
+			if v != 0 {
+				enc.AddDuration(f.name, v)
+			}
+		}
+	}
+	return nil
+}
+
+// placeholder gives the values of {http.websocket.*}.
+func (s *session) placeholder(key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, "http.websocket.")
+	if !ok {
+		return nil, false
+	}
+	for _, f := range s.report() {
+		if f.name == name {
+			return f.value, true
+		}
+	}
+	return nil, false
+}
+
+// data is the report and what the handshake said, as maps have it: for events
+// and the admin API. Times are in seconds.
+func (s *session) data() map[string]any {
+	data := map[string]any{
+		"host":      s.about.host,
+		"path":      s.about.path,
+		"client_ip": s.about.clientIP,
+		"user_id":   s.about.user,
+		"proto":     s.about.proto,
+		"age":       s.life.now().Seconds(),
+	}
+	for _, f := range s.report() {
+		data[f.name] = f.value
+		if d, ok := f.value.(time.Duration); ok {
+			data[f.name] = d.Seconds()
+		}
+	}
+	return data
+}
+
+// reportOpened tells logs and events of a session that has begun.
+func (s *session) reportOpened() {
+	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
+		c.Write(zap.String("id", s.id), zap.String("client_ip", s.about.clientIP), zap.String("proto", s.about.proto),
+			zap.String("subprotocol", s.subprotocol), zap.Bool("compression", s.compression))
+	}
+	s.handler.emit("websocket_open", s)
+}
+
+// reportClosed tells the access log, the span, metrics and events of a session
+// that has ended.
+func (s *session) reportClosed() {
+	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
+		c.Write(zap.Inline(s))
+	}
+	if extra, ok := s.request.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.Object("websocket", s))
+	}
+	s.markSpan()
+	metrics.closed(s)
+	s.handler.emit("websocket_close", s)
+}
+
+// markSpan adds to the request's span, which the tracing handler ends when the
+// session's handler returns.
+func (s *session) markSpan() {
+	span := trace.SpanFromContext(s.request)
+	if !span.IsRecording() {
+		return
+	}
+	for _, f := range s.report() {
+		key := "websocket." + f.name
+		switch v := f.value.(type) {
+		case string:
+			if v != "" {
+				span.SetAttributes(attribute.String(key, v))
+			}
+		case bool:
+			span.SetAttributes(attribute.Bool(key, v))
+		case int64:
+			span.SetAttributes(attribute.Int64(key, v))
+		case time.Duration:
+			if v != 0 {
+				span.SetAttributes(attribute.Float64(key, v.Seconds()))
+			}
+		}
+	}
+}
+
+// emit tells Caddy's events app of a session. Those of an earlier config are
+// told of to the event handlers of that config.
+func (h *Handler) emit(event string, s *session) {
+	if h.events == nil || !h.events.ShouldEmit(event) {
+		return
+	}
+	ctx := h.ctx
+	ctx.Context = context.WithoutCancel(h.ctx.Context)
+	h.events.Emit(ctx, event, s.data())
+}
