@@ -24,6 +24,9 @@ func (w *hijackWriter) WriteHeader(status int) {
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
 
+// answerSize is room for most answers to a handshake, in bytes.
+const answerSize = 256
+
 func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
@@ -40,7 +43,7 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	t.begin(streamOf(conn, brw, w.r, time.Duration(t.handler.WriteTimeout)))
 	c := &tunnelConn{conn, t}
 	brw.Reader.Reset(c)
-	brw.Writer.Reset(c)
+	brw.Writer = bufio.NewWriterSize(c, answerSize) // lets go of one of 4 KiB
 	return c, brw, nil
 }
 

@@ -22,6 +22,7 @@ type tunnel struct {
 	upMu    sync.Mutex // guards the following, while somebody reads from the client
 	up      scanner    // from the client
 	held    []byte     // what up held back
+	got     int        // what the last read from the client took
 	room    [2 * maxHeld]byte
 	ready   []byte // what Read has yet to return, and readErr after that
 	readErr error

@@ -114,33 +114,25 @@ func (t *tunnel) pushHead(p []byte) error {
 func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 	t.copying.Store(true)
 	defer t.copying.Store(false)
-	small := t.handler.buffers.get()
-	defer t.handler.buffers.put(small)
-	buf := small
-	for {
-		n := copy(buf.p, t.downHeld)
-		k, readErr := app.Read(buf.p[n:])
-		full := n+k == len(buf.p)
+	buf := copyBuffer{pool: t.handler.buffers}
+	defer buf.release()
+	for large := false; ; {
+		p := buf.next(large, len(t.downHeld))
+		n := copy(p, t.downHeld)
+		k, readErr := app.Read(p[n:])
+		buf.took(k)
 		read += int64(k)
 		if k > 0 {
 			t.downMu.Lock()
-			err = t.push(buf.p[:n+k])
+			err = t.push(p[:n+k])
+			// What has been announced is on its way, and anything else may take long.
+			large = t.down.remaining > int64(buf.pool.size)
 			t.downMu.Unlock()
 		}
-		// Much at once is read in larger blocks, while it lasts.
-		if full && buf == small {
-			buf = blocks.get()
-		} else if !full && buf != small {
-			blocks.put(buf)
-			buf = small
+		if err != nil {
+			return read, err
 		}
-		if err != nil || readErr != nil {
-			if buf != small {
-				blocks.put(buf)
-			}
-			if err != nil {
-				return read, err
-			}
+		if readErr != nil {
 			t.appGone(readErr)
 			return read, endOfCopy(readErr)
 		}

@@ -13,6 +13,7 @@ func (t *tunnel) pull(buf []byte) ([]byte, error) {
 	n := copy(buf, t.held)
 	t.life.listen()
 	k, err := t.stream.Read(buf[n:])
+	t.got = k
 	if k == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 		t.clientEnded(err)
 		return nil, err // what is held may yet go on, or never should
@@ -83,27 +84,22 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 	if e := t.told.Load(); e != nil {
 		t.toApp.post(opClose, closePayload(e.code, e.reason))
 	}
-	var buf *buffer
-	release := func() {
-		if buf != nil {
-			blocks.put(buf)
-			buf = nil
-		}
-	}
-	defer release()
-	for {
+	buf := copyBuffer{pool: t.handler.buffers}
+	defer buf.release()
+	for large := false; ; {
 		if !t.up.open() && len(t.held) == 0 {
-			release()
+			buf.release()
 			t.life.listen()
 			if err := t.stream.wait(); err != nil {
 				t.clientEnded(err)
 				return written, endOfCopy(err)
 			}
+			large = true
 		}
-		if buf == nil {
-			buf = blocks.get()
-		}
-		p, readErr := t.pull(buf.p)
+		held, room := len(t.held), buf.next(large, len(t.held))
+		p, readErr := t.pull(room)
+		buf.took(t.got)
+		large = held+t.got == len(room) // a client that stops within a frame holds little
 		if len(p) > 0 {
 			err := t.toApp.pass(p, t.upOpen(), t.up.closed)
 			if err != nil && !errors.Is(err, errCloseSent) {
