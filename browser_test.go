@@ -1,16 +1,20 @@
 package caddywebsocket
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // skipWithout skips a test that needs what this machine doesn't have. In CI,
@@ -33,131 +37,200 @@ func startForOthers(t *testing.T, site string) *server {
 	return s
 }
 
-func TestBrowser(t *testing.T) {
-	chromium := findChromium(t)
-	for _, c := range []struct {
-		name, scheme string
-		address      func(*server) string
-		// What the browser's handshakes are.
-		proto, method string
-		status        float64
-	}{
-		{"http1", "http", func(s *server) string { return s.plain }, "HTTP/1.1", http.MethodGet, 101},
-		{"http2", "https", func(s *server) string { return s.secure }, "HTTP/2.0", http.MethodConnect, 200},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			posted := make(chan []byte, 1)
-			collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				body, _ := io.ReadAll(r.Body)
-				posted <- body
-			}))
-			t.Cleanup(collector.Close)
-			s := startForOthers(t, fmt.Sprintf(browserSite, collector.Listener.Addr()))
+// A tab is a page in a browser.
+type tab interface {
+	// open goes to a URL and waits until the page has loaded.
+	open(t *testing.T, url string)
+	// eval evaluates an expression, waits for it if it is a promise, and puts its
+	// value into result unless that is nil.
+	eval(t *testing.T, expression string, result any)
+}
 
-			var results []struct{ Name, Error string }
-			data := browse(t, chromium, c.scheme+"://"+c.address(s)+"/page.html", posted)
-			if err := json.Unmarshal(data, &results); err != nil || len(results) == 0 {
-				t.Fatalf("results of the page are %q: %v", data, err)
-			}
-			for _, r := range results {
-				if r.Error != "" {
-					t.Errorf("%s: %s", r.Name, r.Error)
-				}
-			}
-			for _, e := range s.logs.await(t, "handled request", len(results)) {
-				request := e["request"].(map[string]any)
-				status := c.status
-				if request["uri"] == "/ws/elsewhere" {
-					status = http.StatusForbidden
-				}
-				if request["proto"] != c.proto || request["method"] != c.method || e["status"] != status {
-					t.Errorf("handshake at %v is %v on %v with status %v, want %v on %v with status %v",
-						request["uri"], request["method"], request["proto"], e["status"], c.method, c.proto, status)
-				}
-			}
-		})
+// browsers are the ways to get a tab.
+var browsers = []struct {
+	name string
+	tab  func(*testing.T) tab
+}{
+	{"chromium", func(t *testing.T) tab { return newChromium(t) }},
+	{"firefox", func(t *testing.T) tab { return newFirefox(t) }},
+}
+
+// waitFor waits until an expression of the page's is true.
+func waitFor(t *testing.T, b tab, expression string) {
+	t.Helper()
+	var ok bool
+	b.eval(t, fmt.Sprintf(`new Promise((resolve) => {
+		const end = performance.now() + %d;
+		const look = () => {
+			const yes = Boolean(%s);
+			yes || performance.now() > end ? resolve(yes) : setTimeout(look, 10);
+		};
+		look();
+	})`, patience.Milliseconds(), expression), &ok)
+	if !ok {
+		var state string
+		b.eval(t, `document.body.innerText`, &state)
+		t.Fatalf("not true: %s\nThe page is:\n%s", expression, state)
 	}
 }
 
-// browserSite is a site with the page and the sockets that it opens, of which
-// each case has one. Nothing else is in the access log.
-const browserSite = `
-	log
-	@page not path /ws/*
-	log_skip @page
-	websocket /ws/echo {
-		allowed_origins self
-	}
-	websocket /ws/chat {
-		subprotocols a b
-	}
-	websocket /ws/compressed {
-		compression on
-	}
-	websocket /ws/elsewhere {
-		allowed_origins https://example.com
-	}
-	websocket /ws/limited {
-		max_message_size 1KiB
-	}
-	reverse_proxy /results %s
-	root testdata/browser
-	file_server
-`
-
-func findChromium(t *testing.T) string {
+// findBrowser is the first of the programs that there is.
+func findBrowser(t *testing.T, names ...string) string {
 	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
 	}
-	skipWithout(t, "chromium, chromium-browser or google-chrome in the PATH")
+	skipWithout(t, strings.Join(names, ", ")+" in the PATH")
 	return ""
 }
 
-// browse opens a page in Chromium until something has been posted.
-func browse(t *testing.T, chromium, url string, posted <-chan []byte) []byte {
+// newProfile makes a directory for a browser. One that had to be killed may still
+// write to it, which would fail a test that removes it.
+func newProfile(t *testing.T) string {
 	t.Helper()
-	// A browser that had to be killed may still write to its profile, which would
-	// fail a test that removes it.
-	profile, err := os.MkdirTemp(tempDir, "chromium")
+	profile, err := os.MkdirTemp(tempDir, "browser")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 3*patience) // a first start reads much from the disk
-	defer stop()
-	cmd := exec.CommandContext(ctx, chromium,
-		"--headless",
-		"--no-sandbox", // which needs what containers lack
-		"--disable-gpu",
-		"--disable-quic", // HTTP/2 is wanted
-		"--no-first-run",
-		"--disable-background-networking",
-		"--disable-component-update",
-		"--disable-sync",
-		"--ignore-certificate-errors",
-		"--enable-logging=stderr", // what the page logs, too
-		"--user-data-dir="+profile,
-		url)
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = patience
-	if err := cmd.Start(); err != nil {
+	return profile
+}
+
+// A remote controls a browser: the DevTools protocol of Chromium and WebDriver
+// BiDi are both commands with numbers, and events, as JSON on a WebSocket.
+type remote struct {
+	conn   *websocket.Conn
+	events func(method string, params json.RawMessage)
+
+	mu      sync.Mutex // guards what follows, and writing
+	number  int
+	waiting map[int]chan remoteMessage // nil when the browser has gone
+}
+
+type remoteMessage struct {
+	ID        int             `json:"id,omitempty"`
+	Session   string          `json:"sessionId,omitempty"` // DevTools
+	Method    string          `json:"method,omitempty"`
+	Params    json.RawMessage `json:"params,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Error     json.RawMessage `json:"error,omitempty"`
+	ErrorText string          `json:"message,omitempty"` // BiDi
+}
+
+// startBrowser runs a browser until the test ends. The browser says at which URL
+// it listens, which the expression finds, to which path is appended.
+func startBrowser(t *testing.T, listening *regexp.Regexp, path string, events func(string, json.RawMessage), cmd ...string) *remote {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	process := exec.CommandContext(ctx, cmd[0], cmd[1:]...)
+	process.Cancel = func() error { return process.Process.Signal(os.Interrupt) }
+	process.WaitDelay = patience
+	output, err := process.StderrPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	// All processes of the browser hold its output open, so that Wait returns
-	// when the last of them has ended.
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	select {
-	case data := <-posted:
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	urls, ended := make(chan string, 1), make(chan struct{})
+	var said strings.Builder
+	go func() {
+		defer close(ended)
+		for lines := bufio.NewScanner(output); lines.Scan(); {
+			said.WriteString(lines.Text() + "\n")
+			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+				urls <- m[1]
+			}
+		}
+		_ = process.Wait() // with whatever a signal makes of it
+	}()
+	t.Cleanup(func() {
 		stop()
-		<-exited
-		return data
-	case err := <-exited:
-		t.Fatalf("nothing was posted: %v\n%s", err, output.Bytes())
+		<-ended
+	})
+	select {
+	case url := <-urls:
+		return newRemote(t, url+path, events)
+	case <-ended:
+		t.Fatalf("the browser ended:\n%s", said.String())
+	case <-time.After(3 * patience): // a first start reads much from the disk
+		t.Fatal("the browser doesn't listen")
+	}
+	return nil
+}
+
+func newRemote(t *testing.T, url string, events func(string, json.RawMessage)) *remote {
+	t.Helper()
+	conn, res, err := websocket.DefaultDialer.Dial(url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	r := &remote{conn: conn, events: events, waiting: make(map[int]chan remoteMessage)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.read()
+	}()
+	t.Cleanup(func() {
+		conn.Close()
+		<-ended
+	})
+	return r
+}
+
+func (r *remote) read() {
+	for {
+		var m remoteMessage
+		if err := r.conn.ReadJSON(&m); err != nil {
+			break
+		}
+		if m.ID == 0 {
+			r.events(m.Method, m.Params)
+			continue
+		}
+		r.mu.Lock()
+		waiting := r.waiting[m.ID]
+		delete(r.waiting, m.ID)
+		r.mu.Unlock()
+		waiting <- m
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, waiting := range r.waiting {
+		close(waiting)
+	}
+	r.waiting = nil
+}
+
+// call sends a command and puts what comes back into result unless that is nil.
+func (r *remote) call(session, method string, params, result any) error {
+	m, err := r.send(session, method, mustJSON(params))
+	if err != nil {
+		return fmt.Errorf("%s: %w", method, err)
+	}
+	answer, ok := <-m
+	if !ok {
+		return fmt.Errorf("%s: the browser has gone", method)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("%s: %s %s", method, answer.Error, answer.ErrorText)
+	}
+	if result == nil {
 		return nil
 	}
+	return json.Unmarshal(answer.Result, result)
+}
+
+func (r *remote) send(session, method string, params []byte) (<-chan remoteMessage, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		return nil, errors.New("the browser has gone")
+	}
+	r.number++
+	answer := make(chan remoteMessage, 1)
+	r.waiting[r.number] = answer
+	return answer, r.conn.WriteJSON(remoteMessage{ID: r.number, Session: session, Method: method, Params: params})
 }

@@ -1,0 +1,201 @@
+package caddywebsocket
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A chromium is a tab of Chromium.
+type chromium struct {
+	*remote
+	session string
+	loaded  chan struct{}
+
+	mu         sync.Mutex // guards complaints
+	complaints []string   // of the page and about it, on the console
+}
+
+func newChromium(t *testing.T) *chromium {
+	t.Helper()
+	path := findBrowser(t, "chromium", "chromium-browser", "google-chrome")
+	c := &chromium{loaded: make(chan struct{}, 1)}
+	c.remote = startBrowser(t, regexp.MustCompile(`^DevTools listening on (ws://\S+)`), "", c.event,
+		path,
+		"--headless",
+		"--no-sandbox", // which needs what containers lack
+		"--disable-gpu",
+		"--disable-quic", // HTTP/2 is wanted
+		"--no-first-run",
+		"--disable-background-networking",
+		"--disable-component-update",
+		"--disable-sync",
+		"--ignore-certificate-errors",
+		"--hide-scrollbars",
+		"--remote-debugging-port=0",
+		"--user-data-dir="+newProfile(t))
+	var target struct{ TargetID string }
+	var attached struct{ SessionID string }
+	c.do(t, "Target.createTarget", params{"url": "about:blank"}, &target)
+	c.do(t, "Target.attachToTarget", params{"targetId": target.TargetID, "flatten": true}, &attached)
+	c.session = attached.SessionID
+	for _, domain := range []string{"Page", "Runtime", "Log", "Accessibility", "DOM"} {
+		c.do(t, domain+".enable", nil, nil)
+	}
+	return c
+}
+
+type params map[string]any
+
+// do is a command that must succeed.
+func (c *chromium) do(t *testing.T, method string, p params, result any) {
+	t.Helper()
+	if err := c.call(c.session, method, p, result); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *chromium) event(method string, data json.RawMessage) {
+	var complaint struct {
+		Type             string // of a call of console
+		Args             json.RawMessage
+		ExceptionDetails json.RawMessage
+		Entry            struct{ Level, Text, URL string }
+	}
+	_ = json.Unmarshal(data, &complaint) // other events have other fields
+	switch method {
+	case "Page.loadEventFired":
+		c.loaded <- struct{}{}
+	case "Runtime.consoleAPICalled":
+		c.complain("console.%s: %s", complaint.Type, complaint.Args)
+	case "Runtime.exceptionThrown":
+		c.complain("exception: %s", complaint.ExceptionDetails)
+	case "Log.entryAdded":
+		c.complain("%s: %s %s", complaint.Entry.Level, complaint.Entry.Text, complaint.Entry.URL)
+	}
+}
+
+func (c *chromium) complain(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.complaints = append(c.complaints, fmt.Sprintf(format, args...))
+}
+
+// expectNoComplaints makes sure that nothing is on the console but lines that
+// contain one of the given texts.
+func (c *chromium) expectNoComplaints(t *testing.T, but ...string) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, complaint := range c.complaints {
+		if !slices.ContainsFunc(but, func(text string) bool { return strings.Contains(complaint, text) }) {
+			t.Errorf("on the console: %s", complaint)
+		}
+	}
+}
+
+func (c *chromium) open(t *testing.T, url string) {
+	t.Helper()
+	var navigated struct{ ErrorText string }
+	c.do(t, "Page.navigate", params{"url": url}, &navigated)
+	if navigated.ErrorText != "" {
+		t.Fatalf("opening %s: %s", url, navigated.ErrorText)
+	}
+	<-c.loaded
+}
+
+func (c *chromium) eval(t *testing.T, expression string, result any) {
+	t.Helper()
+	var evaluated struct {
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails *struct{ Exception struct{ Description string } }
+	}
+	c.do(t, "Runtime.evaluate", params{
+		"expression":    expression,
+		"awaitPromise":  true,
+		"returnByValue": true,
+		"userGesture":   true,
+	}, &evaluated)
+	if e := evaluated.ExceptionDetails; e != nil {
+		t.Fatalf("evaluating %s: %s", expression, e.Exception.Description)
+	}
+	if result == nil {
+		return
+	}
+	if err := json.Unmarshal(evaluated.Result.Value, result); err != nil {
+		t.Fatalf("evaluating %s: %v", expression, err)
+	}
+}
+
+// click presses the mouse on an element, which must not be covered.
+func (c *chromium) click(t *testing.T, selector string) {
+	t.Helper()
+	var at *struct{ X, Y float64 }
+	c.eval(t, fmt.Sprintf(`(() => {
+		const element = document.querySelector(%q);
+		element.scrollIntoView({ block: 'nearest' });
+		const { left, top, width, height } = element.getBoundingClientRect();
+		const [x, y] = [left + width / 2, top + height / 2];
+		const hit = document.elementFromPoint(x, y);
+		return element.contains(hit) || element.closest('label')?.contains(hit) ? { x, y } : null;
+	})()`, selector), &at)
+	if at == nil {
+		t.Fatalf("%s can't be clicked", selector)
+	}
+	for _, kind := range []string{"mousePressed", "mouseReleased"} {
+		c.do(t, "Input.dispatchMouseEvent", params{
+			"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1,
+		}, nil)
+	}
+}
+
+// fill replaces what is in an input field.
+func (c *chromium) fill(t *testing.T, selector, text string) {
+	t.Helper()
+	c.eval(t, fmt.Sprintf(`document.querySelector(%q).focus(); document.querySelector(%[1]q).select()`, selector), nil)
+	if text == "" {
+		c.press(t, "Delete")
+		return
+	}
+	c.do(t, "Input.insertText", params{"text": text}, nil)
+}
+
+// press presses a key, with modifiers of the sum alt 1, ctrl 2, meta 4, shift 8.
+func (c *chromium) press(t *testing.T, key string, modifiers ...int) {
+	t.Helper()
+	codes := map[string]int{
+		"Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36, "ArrowUp": 38, "ArrowDown": 40, "Delete": 46, "Tab": 9,
+	}
+	p := params{"type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+	switch key {
+	case "Enter":
+		p["text"] = "\r"
+	case " ":
+		p["text"], p["code"] = " ", "Space"
+	}
+	for _, m := range modifiers {
+		p["modifiers"] = m
+	}
+	c.do(t, "Input.dispatchKeyEvent", p, nil)
+	delete(p, "text")
+	p["type"] = "keyUp"
+	c.do(t, "Input.dispatchKeyEvent", p, nil)
+}
+
+// text is the text content of an element.
+func (c *chromium) text(t *testing.T, selector string) string {
+	t.Helper()
+	var text string
+	c.eval(t, fmt.Sprintf(`document.querySelector(%q).textContent`, selector), &text)
+	return strings.TrimSpace(text)
+}
+
+// awaitText waits until the text of an element contains what is given.
+func (c *chromium) awaitText(t *testing.T, selector, text string) {
+	t.Helper()
+	waitFor(t, c, fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, selector, text))
+}
