@@ -278,11 +278,3 @@ func TestNextHandler(t *testing.T) {
 		}
 	})
 }
-
-func TestNotYet(t *testing.T) {
-	s := start(t, "websocket {\nconsole\n}")
-	p := s.raw(t, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n")
-	if got := p.line(); !strings.HasPrefix(got, "HTTP/1.1 501 ") {
-		t.Errorf("console: got %q, want 501", got)
-	}
-}

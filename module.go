@@ -133,8 +133,10 @@ type Handler struct {
 	// Default: no limit.
 	CloseDelay caddy.Duration `json:"close_delay,omitempty"`
 
-	// Whether a browser that opens the URL gets a page to try the socket with. In
-	// this version it gets status 501. For `echo` only.
+	// Whether a browser that opens the URL gets a page to try the socket with: a GET
+	// or HEAD request whose `Accept` names `text/html`. The page opens its socket at
+	// the same URL, so `allowed_origins`, if there are any, must allow the site's
+	// own origin. For `echo` only.
 	// Default: `false`.
 	Console bool `json:"console,omitempty"`
 
@@ -279,8 +281,8 @@ func (h *Handler) Validate() error {
 // ServeHTTP refuses or serves a handshake and leaves all else to next.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if !isHandshake(r) {
-		if h.Console && wantsConsole(r) {
-			return caddyhttp.Error(http.StatusNotImplemented, errors.New("console: not in this version"))
+		if h.Console && answersConsole(w, r) {
+			return nil
 		}
 		return next.ServeHTTP(w, r)
 	}
@@ -329,10 +331,6 @@ func (h *Handler) checkOrigin(r *http.Request) error {
 	return refusal(http.StatusForbidden, "origin %q is not allowed", origins)
 }
 
-// wantsConsole reports whether r is a browser's that opens the URL as a page.
-func wantsConsole(r *http.Request) bool {
-	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
-}
 
 // Cleanup lets the open sockets live on under the next config.
 func (h *Handler) Cleanup() error {

@@ -1,0 +1,149 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The parts of the page. Its screenshot is for the README alone.
+//
+//go:embed console/*.html console/*.css console/*.js
+var consoleParts embed.FS
+
+var (
+	// In the order in which they override each other.
+	consoleStyles = []string{"base.css", "controls.css", "layout.css", "log.css", "media.css"}
+
+	// Modules, each behind those that it imports.
+	consoleScripts = []string{
+		"dom.js", "bytes.js", "message.js", "socket.js", "echoes.js", "rate.js", "latency.js", "plot.js",
+		"log.js", "grid.js", "export.js", "communication.js", "composer.js", "traffic.js", "page.js",
+	}
+)
+
+// A console is the page that an echo endpoint serves to browsers.
+type console struct {
+	html   []byte
+	header http.Header
+}
+
+// consolePage puts the page together. The one URL that a matcher leaves to the
+// handler has to carry all of it, so style and scripts go inline, and the policy
+// allows them by their hashes.
+var consolePage = sync.OnceValue(func() *console {
+	style := consoleFiles(consoleStyles...)
+	script := moduleSyntax.ReplaceAllString(consoleFiles(consoleScripts...), "")
+	html := strings.NewReplacer(
+		"<style></style>", "<style>"+style+"</style>",
+		`<script type="module"></script>`, `<script type="module">`+script+"</script>",
+	).Replace(consoleFiles("page.html"))
+	sum := sha256.Sum256([]byte(html))
+	return &console{
+		html: []byte(html),
+		header: http.Header{
+			"Content-Type": {"text/html; charset=utf-8"},
+			"Content-Security-Policy": {strings.Join([]string{
+				"default-src 'none'",
+				"script-src " + cspHash(script),
+				"style-src " + cspHash(style),
+				"img-src data:", // the icon
+				"connect-src ws: wss:",
+				"base-uri 'none'",
+				"form-action 'none'",
+				"frame-ancestors 'none'",
+				"require-trusted-types-for 'script'",
+				"trusted-types 'none'",
+			}, "; ")},
+			"X-Content-Type-Options": {"nosniff"},
+			"Referrer-Policy":        {"no-referrer"},
+			// Browsers give exact clocks only to pages that share their process
+			// with no other site, and round trips are short.
+			"Cross-Origin-Opener-Policy":   {"same-origin"},
+			"Cross-Origin-Embedder-Policy": {"require-corp"},
+			"Cross-Origin-Resource-Policy": {"same-origin"},
+			"Cache-Control":                {"no-cache"},
+			"Etag":                         {`"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`},
+		},
+	}
+})
+
+// consoleFiles are parts of the page, one behind the other.
+func consoleFiles(names ...string) string {
+	var all strings.Builder
+	for _, name := range names {
+		content, err := consoleParts.ReadFile("console/" + name)
+		if err != nil {
+			panic(err) // it isn't embedded
+		}
+		all.Write(content)
+	}
+	return all.String()
+}
+
+// moduleSyntax is what ties modules together that the page has in one.
+var moduleSyntax = regexp.MustCompile(`(?m)^import .*\n|^export `)
+
+// cspHash is the source expression that allows exactly this inline content.
+func cspHash(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return fmt.Sprintf("'sha256-%s'", base64.StdEncoding.EncodeToString(sum[:]))
+}
+
+// answersConsole answers a browser with the page, a part of it, or 304, and reports
+// whether it did.
+func answersConsole(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	// The next handler's answer is at the same URL, too.
+	w.Header().Add("Vary", "Accept")
+	if !wantsHTML(r.Header["Accept"]) {
+		return false
+	}
+	page := consolePage()
+	for name, values := range page.header {
+		w.Header()[name] = slices.Clone(values) // other handlers may add to them
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(page.html))
+	return true
+}
+
+// wantsHTML reports whether Accept fields name HTML, as those of browsers do. Other
+// clients accept anything (RFC 9110 §12.5.1).
+func wantsHTML(accept []string) bool {
+	for _, value := range accept {
+		for element := range strings.SplitSeq(value, ",") {
+			if acceptsHTML(element) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// acceptsHTML reports whether one element of an Accept field is HTML with a weight
+// that isn't zero.
+func acceptsHTML(element string) bool {
+	mediaRange, parameters, _ := strings.Cut(element, ";")
+	if !strings.EqualFold(strings.Trim(mediaRange, " \t"), "text/html") {
+		return false
+	}
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		name, value, _ := strings.Cut(strings.Trim(parameter, " \t"), "=")
+		if strings.EqualFold(name, "q") {
+			weight, err := strconv.ParseFloat(value, 64)
+			return err == nil && weight > 0 && weight <= 1
+		}
+	}
+	return true
+}

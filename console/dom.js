@@ -1,0 +1,4 @@
+// $ finds an element by its id.
+export function $(id) {
+  return document.getElementById(id);
+}
