@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A chromium is a tab of Chromium.
@@ -96,6 +97,25 @@ func (c *chromium) expectNoComplaints(t *testing.T, but ...string) {
 			t.Errorf("on the console: %s", complaint)
 		}
 	}
+}
+
+// awaitComplaint waits for a line that contains the given text, and takes all
+// lines away.
+func (c *chromium) awaitComplaint(t *testing.T, text string) bool {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		c.eval(t, `new Promise((resolve) => setTimeout(resolve, 5))`, nil)
+		c.mu.Lock()
+		found := slices.ContainsFunc(c.complaints, func(complaint string) bool { return strings.Contains(complaint, text) })
+		if found {
+			c.complaints = nil
+		}
+		c.mu.Unlock()
+		if found {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *chromium) open(t *testing.T, url string) {

@@ -62,6 +62,7 @@ export class Grid {
     this.#selected = this.#log.shown[index] ?? null;
     this.#onselect(this.#selected);
     if (this.#selected) {
+      this.#following &&= index === this.#log.shown.length - 1;
       const top = index * this.#rowHeight;
       const room = this.#scroller.clientHeight - this.#headHeight - this.#rowHeight;
       this.#scroller.scrollTop = Math.min(top, Math.max(this.#scroller.scrollTop, top - room));

@@ -74,17 +74,24 @@ function showState() {
   $('protocol').textContent = protocol || 'none';
   $('extensions').textContent = extensions || 'none';
   document.title = `${state} – ${location.host}${location.pathname}`;
-  $('connect').disabled = !['Ready', 'Closed'].includes(state);
-  $('close').disabled = !['Open', 'Connecting'].includes(state);
+  // A control that is only waiting keeps the focus.
+  $('connect').disabled = open;
+  $('connect').ariaDisabled = String(!idle());
+  $('close').disabled = idle();
+  $('close').ariaDisabled = String(state === 'Closing');
   $('send').disabled = $('repeat').disabled = $('burst').disabled = !open;
   // A control that has just been disabled takes no keys.
   if (hadFocus?.disabled) {
     if (open) {
       composer.focus();
     } else {
-      $(state === 'Closed' ? 'connect' : 'close').focus();
+      $('connect').focus();
     }
   }
+}
+
+function idle() {
+  return ['Ready', 'Closed'].includes(connection.state);
 }
 
 function stopTraffic() {
@@ -96,6 +103,9 @@ function stopTraffic() {
 submit('connect-form', () =>
   attempt(
     () => {
+      if (!idle()) {
+        return;
+      }
       const url = parseURL($('url').value, own);
       const protocols = parseProtocols($('protocols').value);
       connecting = performance.now();
@@ -109,6 +119,9 @@ submit('connect-form', () =>
 submit('close-form', () =>
   attempt(
     () => {
+      if (idle() || connection.state === 'Closing') {
+        return;
+      }
       const codeAndReason = parseClose($('close-code').value, $('close-reason').value);
       connection.close(...codeAndReason);
       communication.add('event', { type: 'close', text: codeAndReason.join(' ') });

@@ -1,0 +1,398 @@
+package caddywebsocket
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// consoleBrowserSite has consoles on two endpoints that differ in what they do.
+const consoleBrowserSite = `
+	log
+	websocket /ws {
+		console
+		compression on
+		subprotocols chat v2.chat
+	}
+	websocket /limited {
+		console
+		max_message_size 1KiB
+	}
+`
+
+// newConsoleTab is a tab in a window of the given size.
+func newConsoleTab(t *testing.T, width, height int) *chromium {
+	t.Helper()
+	c := newChromium(t)
+	c.do(t, "Emulation.setDeviceMetricsOverride", params{
+		"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+	}, nil)
+	c.do(t, "Emulation.setFocusEmulationEnabled", params{"enabled": true}, nil)
+	return c
+}
+
+// A logRow is what the Communication Log shows of an entry.
+type logRow struct{ Time, Direction, Type, Size, RTT, Preview string }
+
+// logRows are the rows in the document, when all changes have been drawn.
+func logRows(t *testing.T, c tab) []logRow {
+	t.Helper()
+	var rows []logRow
+	c.eval(t, `new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() =>
+		resolve([...document.querySelectorAll('#log .body [role=row]')].map((row) => Object.fromEntries(
+			[...row.children].map((cell) => [cell.className, cell.textContent])))))))`, &rows)
+	return rows
+}
+
+// expectEcho waits until the last two entries are a message and its echo.
+func expectEcho(t *testing.T, c *chromium, kind, size, preview string) {
+	t.Helper()
+	waitFor(t, c, fmt.Sprintf(`[...document.querySelectorAll('#log .body [role=row]')].at(-1)?.innerText
+		.match(/received/) && [...document.querySelectorAll('#log .preview')].at(-1).textContent === %q`, preview))
+	rows := logRows(t, c)
+	sent, received := rows[len(rows)-2], rows[len(rows)-1]
+	for _, row := range []struct {
+		logRow
+		direction string
+	}{{sent, "sent"}, {received, "received"}} {
+		if row.Direction != row.direction || row.Type != kind || row.Size != size || row.Preview != preview ||
+			!regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3}$`).MatchString(row.Time) {
+			t.Errorf("the log has %+v, want %s %s %s %s", row.logRow, row.direction, kind, size, preview)
+		}
+	}
+	if sent.RTT != "" || !regexp.MustCompile(`^[\d.]+ m?s$`).MatchString(received.RTT) {
+		t.Errorf("round-trip times are %q and %q, want one of the echo", sent.RTT, received.RTT)
+	}
+}
+
+// connect opens the socket of a console.
+func connect(t *testing.T, c *chromium) {
+	t.Helper()
+	c.click(t, "#connect")
+	waitFor(t, c, `document.querySelector('#state-name').textContent === 'Open'`)
+}
+
+func TestConsoleControls(t *testing.T) {
+	c := newConsoleTab(t, 1280, 900)
+	for _, v := range []struct {
+		name, page, socket string
+		address            func(*server) string
+		proto              string
+	}{
+		{"http1", "http", "ws", func(s *server) string { return s.plain }, "HTTP/1.1"},
+		{"http2", "https", "wss", func(s *server) string { return s.secure }, "HTTP/2.0"},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			s := startForOthers(t, consoleBrowserSite)
+			own := "://" + v.address(s) + "/ws?room=1"
+			c.open(t, v.page+own)
+			if got := c.text(t, "#state"); got != "Ready" {
+				t.Errorf("the state is %q, want Ready", got)
+			}
+			var url string
+			if c.eval(t, `document.querySelector('#url').value`, &url); url != v.socket+own {
+				t.Errorf("the URL is %q, want %q", url, v.socket+own)
+			}
+			for _, control := range []struct {
+				name string
+				test func(*testing.T, *chromium, *server)
+			}{
+				{"connect", testConnect},
+				{"text", testSendText},
+				{"hex", testSendHex},
+				{"file", testSendFile},
+				{"repeat", testRepeat},
+				{"burst", testBurst},
+				{"figures", testFigures},
+				{"close", testClose},
+				{"other URL", testOtherURL},
+			} {
+				t.Run(control.name, func(t *testing.T) { control.test(t, c, s) })
+			}
+			expectOneConnection(t, s, v.proto)
+			c.expectNoComplaints(t, "willReadFrequently") // the test looks at what is drawn
+		})
+	}
+}
+
+// expectOneConnection makes sure that page and socket came on the same connection,
+// if the protocol can do that.
+func expectOneConnection(t *testing.T, s *server, proto string) {
+	t.Helper()
+	ports := make(map[string]any)
+	for _, e := range s.logs.await(t, "handled request", 4) {
+		request := e["request"].(map[string]any)
+		if request["uri"] != "/ws?room=1" {
+			continue
+		}
+		if request["proto"] != proto {
+			t.Errorf("a request came on %v, want %s", request["proto"], proto)
+		}
+		ports[request["method"].(string)] = request["remote_port"]
+	}
+	if proto == "HTTP/2.0" && (ports[http.MethodGet] == nil || ports[http.MethodGet] != ports[http.MethodConnect]) {
+		t.Errorf("requests came from the ports %v, want one port for GET and CONNECT", ports)
+	}
+}
+
+func testConnect(t *testing.T, c *chromium, _ *server) {
+	for _, wrong := range []struct{ selector, text, message string }{
+		{"#url", "http://[", "not a URL"},
+		{"#url", "ftp://example.com/", "not “ftp:”"},
+		{"#url", "ws://me:secret@example.com/", "user name"},
+		{"#protocols", "chat chat", "stands twice"},
+		{"#protocols", "a/b", "can't be a sub-protocol"},
+	} {
+		var before string
+		c.eval(t, fmt.Sprintf(`document.querySelector(%q).value`, wrong.selector), &before)
+		c.fill(t, wrong.selector, wrong.text)
+		c.press(t, "Enter")
+		c.awaitText(t, "#connect-error", wrong.message)
+		c.fill(t, wrong.selector, before)
+	}
+	c.fill(t, "#protocols", "v2.chat, chat")
+	connect(t, c)
+	for selector, want := range map[string]string{
+		"#protocol":      "chat",
+		"#extensions":    "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+		"#connect-error": "",
+		"title":          "Open",
+	} {
+		if got := c.text(t, selector); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s is %q, want %q", selector, got, want)
+		}
+	}
+	var focus string
+	if c.eval(t, `document.activeElement.id`, &focus); focus != "text" {
+		t.Errorf("the focus is on %q, want the message", focus)
+	}
+}
+
+func testSendText(t *testing.T, c *chromium, _ *server) {
+	c.fill(t, "#text", "with the button")
+	c.click(t, "#send")
+	expectEcho(t, c, "text", "15 B", "with the button")
+	c.fill(t, "#text", "žluťoučký 🐎")
+	c.press(t, "Enter")
+	expectEcho(t, c, "text", "18 B", "žluťoučký 🐎")
+	c.press(t, "Enter", 8)
+	c.do(t, "Input.insertText", params{"text": "second\tline"}, nil)
+	c.press(t, "Enter")
+	expectEcho(t, c, "text", "30 B", "žluťoučký 🐎␊second␉line")
+	c.fill(t, "#text", "")
+	c.press(t, "Enter")
+	expectEcho(t, c, "text", "0 B", "")
+}
+
+func testSendHex(t *testing.T, c *chromium, _ *server) {
+	c.click(t, "input[value=hex]")
+	for _, wrong := range []struct{ text, message string }{
+		{"de ad b", "one is missing"},
+		{"de ag", "“g” is not"},
+	} {
+		c.fill(t, "#hex", wrong.text)
+		c.press(t, "Enter")
+		c.awaitText(t, "#message-error", wrong.message)
+		c.awaitText(t, "#message-hint", wrong.message)
+	}
+	c.fill(t, "#hex", "DE:AD 0xbe, 00ff")
+	c.awaitText(t, "#message-hint", "5 bytes")
+	c.press(t, "Enter")
+	expectEcho(t, c, "binary", "5 B", "de ad be 00 ff")
+	if got := c.text(t, "#message-error"); got != "" {
+		t.Errorf("the error is still %q", got)
+	}
+}
+
+func testSendFile(t *testing.T, c *chromium, _ *server) {
+	c.click(t, "input[value=file]")
+	c.click(t, "#send")
+	c.awaitText(t, "#message-error", "Choose a file")
+	path := filepath.Join(t.TempDir(), "message.bin")
+	content := append([]byte{0, 1, 254, 255}, make([]byte, 1<<20)...)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	chooseFile(t, c, path)
+	c.awaitText(t, "#message-hint", "message.bin, 1.00 MiB")
+	c.click(t, "#send")
+	expectEcho(t, c, "binary", "1.00 MiB", "00 01 fe ff"+strings.Repeat(" 00", 60))
+	c.click(t, "input[value=text]")
+}
+
+// chooseFile does what the dialog for files would.
+func chooseFile(t *testing.T, c *chromium, path string) {
+	t.Helper()
+	var element struct{ Result struct{ ObjectID string } }
+	c.do(t, "Runtime.evaluate", params{"expression": `document.querySelector('#file')`}, &element)
+	c.do(t, "DOM.setFileInputFiles", params{"files": []string{path}, "objectId": element.Result.ObjectID}, nil)
+}
+
+func testRepeat(t *testing.T, c *chromium, _ *server) {
+	c.fill(t, "#interval", "0")
+	c.click(t, "#repeat")
+	c.awaitText(t, "#traffic-error", "Interval: a whole number from 1 to 3600000")
+	c.fill(t, "#interval", "5")
+	c.click(t, "#clear")
+	c.fill(t, "#text", "again")
+	c.click(t, "#repeat")
+	waitFor(t, c, `document.querySelectorAll('#log [data-direction=received]').length > 6`)
+	c.click(t, "#repeat")
+	// What is sent from now on stands in the log alone.
+	c.click(t, "#clear")
+	for _, text := range []string{"first", "second", "third"} {
+		c.fill(t, "#text", text)
+		c.press(t, "Enter")
+		expectEcho(t, c, "text", strconv.Itoa(len(text))+" B", text)
+	}
+	sent := 0
+	for _, row := range logRows(t, c) {
+		if row.Direction == "sent" {
+			sent++
+		}
+	}
+	if sent != 3 {
+		t.Errorf("%d messages went out after the repetition, want 3", sent)
+	}
+}
+
+func testBurst(t *testing.T, c *chromium, _ *server) {
+	for _, wrong := range []struct{ selector, text, message string }{
+		{"#burst-count", "0", "Messages: a whole number from 1 to 1000000"},
+		{"#burst-count", "1.5", "Messages: a whole number from 1 to 1000000"},
+		{"#burst-size", "16777217", "Bytes: a whole number from 0 to 16777216"},
+		{"#burst-size", "", "Bytes: a whole number from 0 to 16777216"},
+	} {
+		c.fill(t, "#burst-count", "700")
+		c.fill(t, "#burst-size", "100")
+		c.fill(t, wrong.selector, wrong.text)
+		c.click(t, "#burst")
+		c.awaitText(t, "#traffic-error", wrong.message)
+	}
+	for _, kind := range []string{"hex", "text"} {
+		c.click(t, "input[value="+kind+"]")
+		c.fill(t, "#burst-count", "700")
+		c.fill(t, "#burst-size", "100")
+		c.click(t, "#clear")
+		c.click(t, "#burst")
+		c.awaitText(t, "#count", "1,400")
+		c.awaitText(t, "#burst-result", "Sent 700 × 100 B in ")
+		rows := logRows(t, c)
+		last := rows[len(rows)-1]
+		preview := map[string]string{
+			"text": "700" + strings.Repeat(".", 97),
+			"hex":  "bc 02" + strings.Repeat(" 00", 62),
+		}[kind]
+		if last.Size != "100 B" || last.Preview != preview {
+			t.Errorf("the last message is %+v, want %s", last, preview)
+		}
+	}
+	if got := c.text(t, "#echoes"); got != "700" {
+		waitFor(t, c, `document.querySelector('#echoes').textContent === '700'`)
+	}
+	c.fill(t, "#burst-count", "1000000")
+	c.click(t, "#burst")
+	c.awaitText(t, "#burst", "Stop")
+	c.click(t, "#burst")
+	c.awaitText(t, "#burst", "Start")
+	if got := c.text(t, "#burst-result"); strings.HasPrefix(got, "Sent 1,000,000") {
+		t.Errorf("the burst was stopped, but %s", got)
+	}
+	// When the echo of a message is there, so is that of all before it.
+	c.fill(t, "#text", "behind the burst")
+	c.press(t, "Enter")
+	expectEcho(t, c, "text", "16 B", "behind the burst")
+}
+
+func testFigures(t *testing.T, c *chromium, _ *server) {
+	c.click(t, "#clear")
+	const dots = `(() => {
+		const { data } = document.querySelector('#plot').getContext('2d').getImageData(0, 0, 3000, 3000);
+		const accent = getComputedStyle(document.querySelector('#connect')).getPropertyValue('--accent');
+		const [r, g, b] = accent.match(/\w\w/g).map((digits) => parseInt(digits, 16));
+		let dots = 0;
+		for (let i = 0; i < data.length; i += 4) {
+			dots += data[i] === r && data[i + 1] === g && data[i + 2] === b && data[i + 3] === 255;
+		}
+		return dots;
+	})()`
+	waitFor(t, c, dots+` === 0`)
+	if got := c.text(t, "#p50") + c.text(t, "#p99") + c.text(t, "#max"); got != "–––" {
+		t.Errorf("percentiles of nothing are %s", got)
+	}
+	c.fill(t, "#text", "0123456789")
+	c.fill(t, "#interval", "20")
+	c.click(t, "#repeat")
+	waitFor(t, c, dots+` > 0`)
+	for _, direction := range []string{"sent", "received"} {
+		waitFor(t, c, fmt.Sprintf(`Number(document.querySelector('#%s-messages').textContent) > 1`, direction))
+		waitFor(t, c, fmt.Sprintf(`/^\d+0 B$/.test(document.querySelector('#%s-bytes').textContent)`, direction))
+	}
+	c.click(t, "#repeat")
+	var figures []float64
+	c.eval(t, `['p50', 'p99', 'max'].map((id) => document.getElementById(id).textContent)
+		.map((text) => parseFloat(text) * (text.endsWith(' ms') ? 1 : 1000))`, &figures)
+	if len(figures) != 3 || figures[0] <= 0 || figures[0] > figures[1] || figures[1] > figures[2] {
+		t.Errorf("p50, p99 and the largest are %v, want them in this order", figures)
+	}
+	waitFor(t, c, `document.querySelector('#sent-messages').textContent === '0'`)
+}
+
+func testClose(t *testing.T, c *chromium, _ *server) {
+	for _, wrong := range []struct{ code, reason, message string }{
+		{"1001", "", "A browser closes with 1000 or 3000–4999, not with 1001."},
+		{"2999", "", "not with 2999"},
+		{"5000", "", "not with 5000"},
+		{"1e3", "", "not with 1e3"},
+		{"", "why", "A reason needs a code."},
+		{"1000", strings.Repeat("ž", 62), "124 bytes"},
+	} {
+		c.fill(t, "#close-code", wrong.code)
+		c.fill(t, "#close-reason", wrong.reason)
+		c.click(t, "#close")
+		c.awaitText(t, "#close-error", wrong.message)
+	}
+	if got := c.text(t, "#state-name"); got != "Open" {
+		t.Errorf("the state is %q, want Open", got)
+	}
+	reason := strings.Repeat("ž", 61) + "!"
+	for _, v := range []struct{ code, reason, state string }{
+		{"3001", reason, "3001 · “" + reason + "” · clean"},
+		{"1000", "", "1000 Normal closure · clean"},
+		{"", "", "1005 No code received · clean"},
+	} {
+		c.fill(t, "#close-code", v.code)
+		c.fill(t, "#close-reason", v.reason)
+		c.awaitText(t, "#reason-size", fmt.Sprintf("%d of 123 bytes", len(v.reason)))
+		c.click(t, "#close")
+		c.awaitText(t, "#state-name", "Closed")
+		if got := c.text(t, "#state-detail"); got != v.state {
+			t.Errorf("the state is %q, want %q", got, v.state)
+		}
+		var focus string
+		if c.eval(t, `document.activeElement.id`, &focus); focus != "connect" {
+			t.Errorf("the focus is on %q, want the button that opens the socket again", focus)
+		}
+		connect(t, c)
+	}
+	c.click(t, "#close")
+	c.awaitText(t, "#state-name", "Closed")
+}
+
+func testOtherURL(t *testing.T, c *chromium, s *server) {
+	c.fill(t, "#protocols", "")
+	c.fill(t, "#url", "wss://"+s.secure+"/limited")
+	c.press(t, "Enter")
+	c.awaitText(t, "#state-name", "Open")
+	if got := c.text(t, "#extensions"); got != "none" {
+		t.Errorf("the other endpoint has the extensions %q, want none", got)
+	}
+	c.fill(t, "#text", strings.Repeat("x", 1025))
+	c.press(t, "Enter")
+	c.awaitText(t, "#state-detail", "1009 Message too big · “message of more than 1024 bytes” · clean")
+}
