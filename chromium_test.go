@@ -37,6 +37,7 @@ func newChromium(t *testing.T) *chromium {
 		"--disable-sync",
 		"--ignore-certificate-errors",
 		"--hide-scrollbars",
+		"--disable-lcd-text", // pictures are for any screen
 		"--remote-debugging-port=0",
 		"--user-data-dir="+newProfile(t))
 	var target struct{ TargetID string }

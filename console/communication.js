@@ -38,20 +38,23 @@ export class Communication {
     this.#render();
   }
 
-  // #render draws before the next frame, however much has changed until then.
+  // #render draws with the frame after next, however much has changed until then.
+  // With the next one it would keep the echo waiting of a message that a key has
+  // just sent, and be measured itself.
   #render() {
-    if (this.#rendering) {
-      return;
+    if (!this.#rendering) {
+      this.#rendering = true;
+      requestAnimationFrame(() => requestAnimationFrame(() => this.#draw()));
     }
-    this.#rendering = true;
-    requestAnimationFrame(() => {
-      this.#rendering = false;
-      this.#grid.render();
-      const [all, shown] = [this.#log.size, this.#log.shown.length];
-      $('empty').hidden = shown > 0;
-      $('empty').textContent = all === 0 ? 'Nothing has happened yet.' : 'No entry passes the filter.';
-      $('count').textContent = shown === all ? formatCount(all) : `${formatCount(shown)} of ${formatCount(all)}`;
-    });
+  }
+
+  #draw() {
+    this.#rendering = false;
+    this.#grid.render();
+    const [all, shown] = [this.#log.size, this.#log.shown.length];
+    $('empty').hidden = shown > 0;
+    $('empty').textContent = all === 0 ? 'Nothing has happened yet.' : 'No entry passes the filter.';
+    $('count').textContent = shown === all ? formatCount(all) : `${formatCount(shown)} of ${formatCount(all)}`;
   }
 
   #filter() {
