@@ -53,6 +53,7 @@ func testBurst(t *testing.T, c *chromium, _ *server) {
 		c.fill(t, "#burst-count", "700")
 		c.fill(t, "#burst-size", "100")
 		c.click(t, "#clear")
+		logRows(t, c) // when the count is that of nothing
 		c.click(t, "#burst")
 		c.awaitText(t, "#count", "1,400")
 		c.awaitText(t, "#burst-result", "Sent 700 × 100 B in ")
