@@ -331,7 +331,6 @@ func (h *Handler) checkOrigin(r *http.Request) error {
 	return refusal(http.StatusForbidden, "origin %q is not allowed", origins)
 }
 
-
 // Cleanup lets the open sockets live on under the next config.
 func (h *Handler) Cleanup() error {
 	sessions.unload(h)
