@@ -70,7 +70,7 @@ func waitFor(t *testing.T, b tab, expression string) {
 	if !ok {
 		var state string
 		b.eval(t, `document.body.innerText`, &state)
-		t.Fatalf("not true: %s\nThe page is:\n%s", expression, state)
+		t.Fatalf("not true: %s\nThe page is:\n%.3000s", expression, state)
 	}
 }
 

@@ -52,11 +52,18 @@ func logRows(t *testing.T, c tab) []logRow {
 	return rows
 }
 
+// awaitReceived waits until the last entry is a received message. What was sent
+// before it has come back then, too.
+func awaitReceived(t *testing.T, c *chromium, preview string) {
+	t.Helper()
+	waitFor(t, c, fmt.Sprintf(`(([row]) => row?.dataset.direction === 'received' &&
+		row.querySelector('.preview').textContent === %q)([...document.querySelectorAll('#log .body [role=row]')].slice(-1))`, preview))
+}
+
 // expectEcho waits until the last two entries are a message and its echo.
 func expectEcho(t *testing.T, c *chromium, kind, size, preview string) {
 	t.Helper()
-	waitFor(t, c, fmt.Sprintf(`[...document.querySelectorAll('#log .body [role=row]')].at(-1)?.innerText
-		.match(/received/) && [...document.querySelectorAll('#log .preview')].at(-1).textContent === %q`, preview))
+	awaitReceived(t, c, preview)
 	rows := logRows(t, c)
 	sent, received := rows[len(rows)-2], rows[len(rows)-1]
 	for _, row := range []struct {

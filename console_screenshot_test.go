@@ -103,7 +103,13 @@ func converse(t *testing.T, c *chromium) {
 	c.click(t, "#burst")
 	c.fill(t, "#interval", "40")
 	c.click(t, "#repeat")
-	waitFor(t, c, `parseFloat(document.querySelector('#echoes').textContent) > 300`)
+	echoes := []int{60}
+	if *update { // and the plot is to be full
+		echoes = []int{250, 500, 740}
+	}
+	for _, n := range echoes {
+		waitFor(t, c, fmt.Sprintf(`parseFloat(document.querySelector('#echoes').textContent) > %d`, n))
+	}
 	c.click(t, "#repeat")
 	for _, text := range []string{
 		`{"type":"join","room":"lobby","user":"ada"}`,
