@@ -116,8 +116,8 @@ func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 	defer t.copying.Store(false)
 	buf := copyBuffer{pool: t.handler.buffers}
 	defer buf.release()
-	for large := false; ; {
-		p := buf.next(large, len(t.downHeld))
+	for expected := int64(0); ; {
+		p := buf.next(expected, len(t.downHeld))
 		n := copy(p, t.downHeld)
 		k, readErr := app.Read(p[n:])
 		buf.took(k)
@@ -125,8 +125,11 @@ func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 		if k > 0 {
 			t.downMu.Lock()
 			err = t.push(p[:n+k])
-			// What has been announced is on its way, and anything else may take long.
-			large = t.down.remaining > int64(buf.pool.size)
+			// The rest of a frame is on its way; what comes next may be like the last.
+			expected = max(t.down.remaining, min(int64(k), int64(buf.pool.size)))
+			if n+k == len(p) {
+				expected = max(expected, int64(len(p))+1)
+			}
 			t.downMu.Unlock()
 		}
 		if err != nil {

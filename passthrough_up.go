@@ -86,7 +86,7 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 	}
 	buf := copyBuffer{pool: t.handler.buffers}
 	defer buf.release()
-	for large := false; ; {
+	for expected := int64(0); ; {
 		if !t.up.open() && len(t.held) == 0 {
 			buf.release()
 			t.life.listen()
@@ -94,12 +94,16 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 				t.clientEnded(err)
 				return written, endOfCopy(err)
 			}
-			large = true
+			expected = int64(copyBlocks.size) // whatever it is, it is there
 		}
-		held, room := len(t.held), buf.next(large, len(t.held))
+		held, room := len(t.held), buf.next(expected, len(t.held))
 		p, readErr := t.pull(room)
 		buf.took(t.got)
-		large = held+t.got == len(room) // a client that stops within a frame holds little
+		if held+t.got < len(room) {
+			expected = int64(buf.pool.size) // a client that stops within a frame holds little
+		} else {
+			expected = int64(copyBlocks.size)
+		}
 		if len(p) > 0 {
 			err := t.toApp.pass(p, t.upOpen(), t.up.closed)
 			if err != nil && !errors.Is(err, errCloseSent) {

@@ -24,31 +24,41 @@ func (b *bufferPool) put(buf *buffer) {
 	b.pool.Put(buf)
 }
 
-// A copyBuffer is what a copy loop reads into: a small buffer where the next read
-// may take long, a large one where it won't.
+// A copyBuffer is what a copy loop reads into: no larger than what the next read
+// can be expected to bring, for that may take long.
 type copyBuffer struct {
-	pool  *bufferPool // of small ones
-	buf   *buffer     // nil while none is held
-	large bool
-	pos   int // how much has been read since the burst began
+	pool *bufferPool // of those of the receive buffer's size
+	from *bufferPool // whose buf is; nil while none is held
+	buf  *buffer
+	pos  int // how much has been read since the burst began
 }
 
-// copyBlocks holds the large ones.
-var copyBlocks = &bufferPool{size: 128 << 10}
+// copyNotes are for copies that wait and had little to do so far, copyBlocks for
+// those of much at a time.
+var (
+	copyNotes  = &bufferPool{size: 512}
+	copyBlocks = &bufferPool{size: 128 << 10}
+)
 
 // copyAlignment is what source and destination of a copy should be equally
 // aligned to, in bytes: to cache lines. The kernel copies a third faster then.
 const copyAlignment = 64
 
-// next gives room for the next read, in place of what it gave before, behind
-// held bytes that were read already.
-func (c *copyBuffer) next(large bool, held int) []byte {
-	if c.buf == nil || c.large != large {
-		c.giveBack()
-		c.large = large
-		c.buf = c.lender().get()
+// next gives room for the next read, of which so much is expected, behind held
+// bytes that were read already. What it gave before is given back.
+func (c *copyBuffer) next(expected int64, held int) []byte {
+	from := c.pool
+	switch {
+	case expected <= int64(copyNotes.size):
+		from = copyNotes
+	case expected > int64(c.pool.size):
+		from = copyBlocks
 	}
-	if !large {
+	if c.from != from {
+		c.giveBack()
+		c.from, c.buf = from, from.get()
+	}
+	if from != copyBlocks {
 		c.pos = held
 	}
 	return c.buf.p[(c.pos-held)%copyAlignment:]
@@ -64,15 +74,8 @@ func (c *copyBuffer) release() {
 }
 
 func (c *copyBuffer) giveBack() {
-	if c.buf != nil {
-		c.lender().put(c.buf)
-		c.buf = nil
+	if c.from != nil {
+		c.from.put(c.buf)
+		c.from, c.buf = nil, nil
 	}
-}
-
-func (c *copyBuffer) lender() *bufferPool {
-	if c.large {
-		return copyBlocks
-	}
-	return c.pool
 }
