@@ -105,6 +105,22 @@ func parseFrameHeader(p []byte) (h frameHeader, n int, err error) {
 	return h, n, nil
 }
 
+// firstBreach finds what the header that p starts with breaks first, by the rules
+// of parseFrameHeader and by those of check, which is given the header and how
+// many of its bytes are there. So the answer to a broken frame is the same
+// however its bytes were cut.
+func firstBreach(p []byte, check func(h frameHeader, have int) error) error {
+	for have := 1; ; have++ {
+		h, _, err := parseFrameHeader(p[:have])
+		if err == nil {
+			err = check(h, have)
+		}
+		if err != nil || have >= len(p) {
+			return err
+		}
+	}
+}
+
 // appendFrameHeader appends the header of an unmasked frame, as servers send
 // them, with the given first byte.
 func appendFrameHeader(p []byte, first byte, length int) []byte {

@@ -99,11 +99,11 @@ func (c *receiver) next() (frameHeader, int, error) {
 	for {
 		p := c.unread()
 		h, n, err := parseFrameHeader(p)
-		if err == nil && len(p) > 0 {
-			err = c.check(h, len(p))
+		if err != nil || len(p) > 0 && c.check(h, len(p)) != nil {
+			return h, 0, firstBreach(p, c.check)
 		}
-		if err != nil || n > 0 {
-			return h, n, err
+		if n > 0 {
+			return h, n, nil
 		}
 		if err := c.fill(); err != nil {
 			return h, 0, err

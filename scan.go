@@ -116,12 +116,10 @@ func (s *scanner) move(p []byte, to, from, n int) int {
 // doesn't pass; or 0 if more is needed.
 func (s *scanner) header(p []byte) (n int, whole bool, err error) {
 	h, n, err := parseFrameHeader(p)
-	switch {
-	case err != nil:
-		return 0, false, err
-	case len(p) > 1 && h.masked != s.masked:
-		return 0, false, fmt.Errorf("mask is %t, must be %t", h.masked, s.masked)
-	case n == 0:
+	if err != nil || s.check(h, len(p)) != nil {
+		return 0, false, firstBreach(p, s.check)
+	}
+	if n == 0 {
 		return 0, false, nil
 	}
 	s.seen = true
@@ -138,6 +136,14 @@ func (s *scanner) header(p []byte) (n int, whole bool, err error) {
 	s.size += h.length
 	s.remaining = h.length
 	return n, false, nil
+}
+
+// check checks that a header of which have bytes are there has a mask if it must.
+func (s *scanner) check(h frameHeader, have int) error {
+	if have > 1 && h.masked != s.masked {
+		return fmt.Errorf("mask is %t, must be %t", h.masked, s.masked)
+	}
+	return nil
 }
 
 // control looks at a control frame, of which the header is n bytes long.

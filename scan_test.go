@@ -34,6 +34,9 @@ func FuzzScanner(f *testing.F) {
 	f.Add(false, append(serverFrame(finBit|byte(opClose), "\x03\xe8bye"), "after"...), []byte{2})
 	f.Add(true, clientFrame(finBit|byte(opClose), nil), []byte{0})
 	f.Add(true, []byte{0x88, 0x81}, []byte{0})
+	// Two things are wrong with these.
+	f.Add(false, []byte{0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0}, []byte{1})
+	f.Add(true, []byte{0x82, 0x7e, 0, 1}, []byte{0})
 	f.Fuzz(func(t *testing.T, masked bool, stream, sizes []byte) {
 		passed, whole := scanAll(masked, stream, nil)
 		if !bytes.Equal(passed, stream) {
