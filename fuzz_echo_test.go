@@ -1,0 +1,263 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+)
+
+// mayBeSent is the verdict on a close code (RFC 6455 §7.4 and IANA's registry).
+func mayBeSent(code int) bool {
+	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// frameSeeds are what clients send, well and badly.
+func frameSeeds() [][]byte {
+	seeds := [][]byte{
+		nil,
+		clientFrame(finBit|byte(opText), []byte("Hello")),
+		bytes.Join([][]byte{
+			clientFrame(byte(opText), []byte("fr\xe2")), clientFrame(finBit|byte(opPing), []byte("between")),
+			clientFrame(0, nil), clientFrame(finBit, []byte("\x82\xac")), clientFrame(finBit|byte(opClose), closePayload(1000, "bye")),
+			clientFrame(finBit|byte(opText), []byte("too late")),
+		}, nil),
+		clientFrame(finBit|byte(opBinary), []byte(letters(600))),
+		clientFrame(finBit|rsv1Bit|byte(opText), deflateMessage("Hello Hello Hello")),
+		append(clientFrame(rsv1Bit|byte(opBinary), deflateMessage(letters(100))[:20]), clientFrame(finBit, deflateMessage(letters(100))[20:])...),
+		clientFrame(finBit|rsv1Bit|byte(opText), []byte{0xf3, 0x48, 0x05, 0x00, 0xca, 0xc9, 0xc9, 0x07, 0x00}), // a block marked as the last, and one more
+	}
+	seeds = append(seeds, clientFrame(rsv1Bit|byte(opText), []byte{0xf3, 0x48, 0x05, 0x00, 0, 0, 0})[:11]) // the same, unfinished
+	for _, c := range broken {
+		if len(c.sent) < 1000 {
+			seeds = append(seeds, c.sent)
+		}
+	}
+	return seeds
+}
+
+const fuzzLimit = 2000 // bytes of a message
+
+// FuzzEcho feeds a session anything, and knows what must come back. That the
+// session ends and leaves nothing behind the bubble sees to.
+func FuzzEcho(f *testing.F) {
+	for _, seed := range frameSeeds() {
+		f.Add(seed, []byte{0}, false)
+		f.Add(seed, []byte{250, 3}, true)
+	}
+	f.Fuzz(func(t *testing.T, stream, sizes []byte, deflate bool) {
+		bubble(t, func(t *testing.T) {
+			h := &Handler{KeepaliveInterval: -1, BufferSize: minBufferSize, MaxMessageSize: fuzzLimit}
+			if deflate {
+				h.Compression = "on"
+			}
+			p := pipe(t, h)
+			var got bytes.Buffer
+			ended := make(chan struct{})
+			go func() {
+				_, _ = io.Copy(&got, p.br)
+				close(ended)
+			}()
+			in := &piecesStream{in: stream, sizes: sizes}
+			for piece := make([]byte, 256); ; {
+				n, err := in.Read(piece)
+				if err != nil {
+					break
+				}
+				if _, err = p.rw.Write(piece[:n]); err != nil {
+					break
+				}
+			}
+			synctest.Wait()
+			start := time.Now()
+			p.rw.Close()
+			<-ended
+			synctest.Wait()
+			if waited := time.Since(start); waited > 0 {
+				t.Errorf("%x: the session ended %v after its connection", stream, waited)
+			}
+			checkReplies(t, stream, deflate, repliesIn(t, got.Bytes()))
+		})
+	})
+}
+
+func checkReplies(t *testing.T, stream []byte, deflate bool, got []string) {
+	t.Helper()
+	r := referee{rest: stream, deflate: deflate}
+	for r.frame() {
+	}
+	closed := 0
+	if n := len(got); n > 0 && r.closed == nil {
+		if payload, ok := strings.CutPrefix(got[n-1], "close "); ok {
+			got = got[:n-1]
+			closed = int(binary.BigEndian.Uint16([]byte(payload)))
+		}
+	}
+	want := r.replies
+	if r.rsv1 && (closed == 1007 || closed == 1009) {
+		// What is wrong with compressed data shows when the inflater gets to it, which
+		// may be before what is wrong with, or answered of, a later frame.
+		want = want[:max(r.sure, min(len(got), len(want)))]
+		r.code = closed
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%x: got %q, want %q", stream, got, want)
+	}
+	if closed != r.code {
+		t.Errorf("%x: closed with %d, want %d", stream, closed, r.code)
+	}
+}
+
+// A referee reads a client's bytes in the slow and obvious way, and knows how a
+// server has to reply.
+type referee struct {
+	rest    []byte
+	deflate bool
+
+	inMessage bool
+	first     opcode
+	rsv1      bool
+	message   []byte
+
+	replies []string
+	sure    int    // how many replies there were when the current message began
+	closed  []byte // the payload of the client's Close frame
+	code    int    // of the server's own
+}
+
+func (r *referee) fail(code int) bool {
+	r.code = code
+	return false
+}
+
+// frame reads a frame and reports whether to go on.
+func (r *referee) frame() bool {
+	if len(r.rest) == 0 {
+		return false
+	}
+	op, fin, rsv := opcode(r.rest[0]&0xf), r.rest[0]&finBit != 0, r.rest[0]&rsvBits
+	data := op == opText || op == opBinary
+	switch {
+	case op != opContinuation && !data && op != opClose && op != opPing && op != opPong,
+		op >= opClose && !fin,
+		rsv != 0 && (rsv != rsv1Bit || !data || !r.deflate),
+		data && r.inMessage, op == opContinuation && !r.inMessage:
+		return r.fail(1002)
+	case len(r.rest) < 2:
+		return false
+	}
+	size, at := uint64(r.rest[1]&0x7f), 2
+	if r.rest[1]&maskBit == 0 || op >= opClose && size > 125 {
+		return r.fail(1002)
+	}
+	if long := map[uint64]int{126: 2, 127: 8}[size]; long > 0 {
+		if at += long; len(r.rest) < at {
+			return false
+		}
+		size = 0
+		for _, b := range r.rest[2:at] {
+			size = size<<8 | uint64(b)
+		}
+		if size < 126 || long == 8 && size < 65536 || size >= 1<<63 {
+			return r.fail(1002)
+		}
+	}
+	key := r.rest[at:]
+	if len(key) < 4 {
+		return false
+	}
+	available := key[4:]
+	whole := uint64(len(available)) >= size
+	if whole {
+		available = available[:size]
+	}
+	payload := make([]byte, len(available))
+	for i := range available {
+		payload[i] = available[i] ^ key[i%4]
+	}
+	r.rest = r.rest[at+4+len(payload):]
+	if op >= opClose {
+		return whole && r.control(op, payload)
+	}
+	if data {
+		r.first, r.rsv1, r.message, r.inMessage = op, rsv != 0, nil, true
+		r.sure = len(r.replies)
+	}
+	return r.data(payload, size, whole, whole && fin)
+}
+
+func (r *referee) control(op opcode, payload []byte) bool {
+	switch {
+	case op == opPing:
+		r.replies = append(r.replies, "pong "+string(payload))
+	case op == opPong:
+	case len(payload) == 0:
+		r.closed = []byte{}
+	case len(payload) == 1:
+		return r.fail(1002)
+	case !mayBeSent(int(binary.BigEndian.Uint16(payload))):
+		return r.fail(1002)
+	case !utf8.Valid(payload[2:]):
+		return r.fail(1007)
+	default:
+		r.closed = payload
+	}
+	if op == opClose {
+		r.replies = append(r.replies, "close "+string(r.closed))
+	}
+	return op != opClose
+}
+
+func (r *referee) data(payload []byte, size uint64, whole, last bool) bool {
+	if !r.rsv1 && size > fuzzLimit-uint64(len(r.message)) {
+		return r.fail(1009)
+	}
+	r.message = append(r.message, payload...)
+	message := r.message
+	if r.rsv1 {
+		if !last {
+			return whole
+		}
+		var code int
+		if message, code = inflateAll(message); code != 0 {
+			return r.fail(code)
+		}
+	}
+	switch {
+	case r.first == opText && (last && !utf8.Valid(message) || !possible(message)):
+		return r.fail(1007)
+	case last:
+		r.replies = append(r.replies, itoa(int(r.first))+" "+string(message))
+		r.inMessage, r.rsv1 = false, false
+	}
+	return whole
+}
+
+// inflateAll inflates a message. A block that is marked as the last doesn't end
+// it.
+func inflateAll(payload []byte) (message []byte, code int) {
+	in := bytes.NewReader(append(bytes.Clone(payload), deflateTail...))
+	for in.Len() > len(deflateTail) || message == nil {
+		part, err := io.ReadAll(io.LimitReader(flate.NewReader(in), fuzzLimit+1))
+		message = append(message, part...)
+		if len(message) > fuzzLimit {
+			return nil, 1009
+		}
+		if err != nil {
+			return nil, 1007
+		}
+		if message == nil {
+			message = []byte{}
+		}
+	}
+	return message, 0
+}

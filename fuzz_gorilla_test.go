@@ -1,0 +1,223 @@
+package caddywebsocket
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// stricter are the reasons for which this module ends a socket that gorilla
+// goes on with.
+var stricter = map[string]string{
+	"reserved bit set":                "with permessage-deflate gorilla takes RSV1 on any frame (RFC 7692 §6)",
+	"length not in its shortest form": "gorilla takes any form (RFC 6455 §5.2)",
+	"close frame with half a code":    "gorilla takes it for an empty one (RFC 6455 §5.5.1)",
+	"text that is not UTF-8":          "gorilla leaves that to the application (RFC 6455 §8.1)",
+	"corrupt compressed data":         "gorilla ends a message at a block marked as the last (RFC 7692 §7.2.2)",
+}
+
+// A reading is what an endpoint made of a stream of frames.
+type reading struct {
+	messages []string // the opcode and the payload of each
+	pings    []string
+	err      error // why it stopped
+}
+
+// FuzzGorilla holds what is read from a client's bytes against what gorilla's
+// parser, which has nothing in common with this module's, reads from them.
+func FuzzGorilla(f *testing.F) {
+	for _, seed := range frameSeeds() {
+		f.Add(seed, []byte{0}, false)
+		f.Add(seed, []byte{250, 3}, true)
+	}
+	f.Fuzz(func(t *testing.T, stream, sizes []byte, deflate bool) {
+		ours, theirs := readOurs(t, stream, sizes, deflate), readGorilla(t, stream, deflate)
+		var broken *closeError
+		strict := errors.As(ours.err, &broken) && stricter[broken.reason] != ""
+		if deflate && len(theirs.messages) == len(ours.messages)+1 {
+			// A block that is marked as the last, in a message that never ended.
+			theirs.messages = theirs.messages[:len(ours.messages)]
+		}
+		if len(ours.messages) != len(theirs.messages) || !slices.Equal(ours.pings, theirs.pings) {
+			if !strict || len(ours.messages) > len(theirs.messages) || len(ours.pings) > len(theirs.pings) {
+				t.Fatalf("%x: read %q and %q, %v, but gorilla %q and %q, %v", stream,
+					ours.messages, ours.pings, ours.err, theirs.messages, theirs.pings, theirs.err)
+			}
+		}
+		for i, message := range ours.messages {
+			// What follows a block that is marked as the last gorilla leaves out.
+			if message != theirs.messages[i] && (!deflate || !strings.HasPrefix(message, theirs.messages[i])) {
+				t.Fatalf("%x: message %d is %q, but gorilla's is %q", stream, i, message, theirs.messages[i])
+			}
+		}
+		a, b := endOf(ours.err), endOf(theirs.err)
+		late := a == "broken" && b == "end"         // gorilla wants a whole header before it judges
+		newer := a == "close 1014" && b == "broken" // it was made before that code
+		if a != b && !strict && !late && !newer {
+			t.Fatalf("%x: ends with %v, but for gorilla with %v", stream, ours.err, theirs.err)
+		}
+	})
+}
+
+// endOf puts the errors of both parsers into the same words.
+func endOf(err error) string {
+	var (
+		closed *peerCloseError
+		theirs *websocket.CloseError
+		code   int
+	)
+	switch {
+	case errors.As(err, &closed):
+		code = closed.code
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "end"
+	case errors.As(err, &theirs) && theirs.Code == websocket.CloseAbnormalClosure:
+		return "end"
+	case errors.As(err, &theirs):
+		code = theirs.Code
+	default:
+		return "broken"
+	}
+	return "close " + itoa(code)
+}
+
+// readOurs reads a stream that comes in pieces of the given sizes.
+func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
+	t.Helper()
+	h := &Handler{BufferSize: minBufferSize, buffers: &bufferPool{size: minBufferSize + maxFrameHeader}}
+	in := &piecesStream{in: stream, sizes: sizes}
+	e := newEcho(newSession(h, in), deflate)
+	r := reading{err: e.messages()}
+	_ = e.out.flush()
+	e.in.release()
+	for _, reply := range repliesIn(t, in.out.Bytes()) {
+		if ping, ok := strings.CutPrefix(reply, "pong "); ok {
+			r.pings = append(r.pings, ping)
+		} else {
+			r.messages = append(r.messages, reply)
+		}
+	}
+	return r
+}
+
+// A piecesStream has bytes come in in pieces and keeps what goes out.
+type piecesStream struct {
+	stream
+	in    []byte
+	sizes []byte
+	reads int
+	out   bytes.Buffer
+}
+
+func (s *piecesStream) wait() error { return nil }
+
+func (s *piecesStream) Read(p []byte) (int, error) {
+	if len(s.in) == 0 {
+		return 0, io.EOF
+	}
+	n := len(s.in)
+	if len(s.sizes) > 0 {
+		n = min(n, 1+int(s.sizes[s.reads%len(s.sizes)]))
+		s.reads++
+	}
+	n = copy(p, s.in[:n])
+	s.in = s.in[n:]
+	return n, nil
+}
+
+func (s *piecesStream) Write(p []byte) (int, error) { return s.out.Write(p) }
+
+// repliesIn takes a server's frames apart: each message, each Pong and each
+// Close, in the order in which they end.
+func repliesIn(t *testing.T, sent []byte) []string {
+	t.Helper()
+	p := &peer{t: t, name: "replies", br: bufio.NewReader(bytes.NewReader(sent)), deadline: func(time.Time) error { return nil }}
+	var replies []string
+	var message []byte
+	var first byte
+	for {
+		f, err := p.tryRead()
+		if err == io.EOF {
+			return replies
+		}
+		if err != nil {
+			t.Fatalf("%x is cut within a frame: %v", sent, err)
+		}
+		switch f.op() {
+		case opPong:
+			replies = append(replies, "pong "+string(f.payload))
+			continue
+		case opClose:
+			replies = append(replies, "close "+string(f.payload))
+			continue
+		case opContinuation:
+			if first == 0 || f.first&rsvBits != 0 {
+				t.Fatalf("%x: bad continuation %#x", sent, f.first)
+			}
+		default:
+			if first != 0 {
+				t.Fatalf("%x: message in a message", sent)
+			}
+			first = f.first
+		}
+		message = append(message, f.payload...)
+		if f.first&finBit == 0 {
+			continue
+		}
+		if first&rsv1Bit != 0 {
+			message = []byte(inflateMessage(t, message))
+		}
+		replies = append(replies, itoa(int(first&0xf))+" "+string(message))
+		message, first = nil, 0
+	}
+}
+
+// readGorilla reads a stream as gorilla's server does.
+func readGorilla(t *testing.T, stream []byte, deflate bool) (r reading) {
+	t.Helper()
+	request := http1Request(&http.Request{ProtoMajor: 2}, deflate)
+	w := &gorillaConn{Reader: bytes.NewReader(stream)}
+	conn, err := (&websocket.Upgrader{EnableCompression: deflate}).Upgrade(w, request, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetPingHandler(func(payload string) error {
+		r.pings = append(r.pings, payload)
+		return nil
+	})
+	for {
+		kind, message, err := conn.ReadMessage()
+		if err != nil {
+			r.err = err
+			return r
+		}
+		r.messages = append(r.messages, itoa(kind)+" "+string(message))
+	}
+}
+
+// A gorillaConn is a response writer, and the connection under it.
+type gorillaConn struct {
+	http.ResponseWriter
+	net.Conn
+	*bytes.Reader
+}
+
+func (c *gorillaConn) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return c, bufio.NewReadWriter(bufio.NewReader(strings.NewReader("")), bufio.NewWriter(c)), nil
+}
+
+func (c *gorillaConn) Read(p []byte) (int, error)       { return c.Reader.Read(p) }
+func (c *gorillaConn) Write(p []byte) (int, error)      { return len(p), nil }
+func (c *gorillaConn) Close() error                     { return nil }
+func (c *gorillaConn) SetDeadline(time.Time) error      { return nil }
+func (c *gorillaConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *gorillaConn) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,280 @@
+package caddywebsocket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+// FuzzTunnel feeds both ends of a tunnel anything. Bytes pass as they are, but
+// for Pings of ours between two frames, until a Close frame or a limit.
+func FuzzTunnel(f *testing.F) {
+	seeds := frameSeeds()
+	for i, seed := range seeds {
+		down := unmasked(seeds[len(seeds)-1-i])
+		f.Add(seed, down, []byte{0}, uint16(0))
+		f.Add(seed, down, []byte{5, 250}, uint16(100))
+	}
+	f.Fuzz(func(t *testing.T, up, down, sizes []byte, limit uint16) {
+		bubble(t, func(t *testing.T) {
+			h := &Handler{
+				Mode: modePassthrough, KeepaliveInterval: caddy.Duration(time.Second), KeepaliveTimeout: caddy.Duration(time.Hour),
+				BufferSize: minBufferSize, MaxMessageSize: int64(limit),
+			}
+			client, app := tunnelPipe(t, h)
+			nonce := onlySession(t).nonce
+			feed(client, app, up, down, sizes)
+			synctest.Wait() // what was to pass has passed
+			checkPassed(t, "client", app.bytes(), up, true, int64(limit))
+			checkPassed(t, "application", withoutPings(client.bytes(), nonce), down, false, int64(limit))
+		})
+	})
+}
+
+// feed has both ends send their bytes in turns, in pieces of the given sizes,
+// and now and then nothing for so long that a Ping is due.
+func feed(client, app *tunnelEnd, up, down, sizes []byte) {
+	ends := []struct {
+		conn net.Conn
+		in   *piecesStream
+	}{{client, &piecesStream{in: up, sizes: sizes}}, {app, &piecesStream{in: down, sizes: sizes}}}
+	piece := make([]byte, 256)
+	for turn := 0; len(ends[0].in.in)+len(ends[1].in.in) > 0; turn++ {
+		for _, end := range ends {
+			if n, err := end.in.Read(piece); err == nil {
+				_, _ = end.conn.Write(piece[:n])
+			}
+		}
+		if turn%3 == 0 && turn < 1000 {
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+	}
+}
+
+// checkPassed holds what has arrived against what was sent by one end.
+func checkPassed(t *testing.T, from string, got, sent []byte, masked bool, limit int64) {
+	t.Helper()
+	least, most := passes(sent, masked, limit)
+	n := 0
+	for n < min(len(got), most) && got[n] == sent[n] {
+		n++
+	}
+	if n < len(got) && !(ourClose(got, n) && (onlyEnded() || most < len(sent))) {
+		t.Errorf("from the %s: %x passed as %x", from, sent, got)
+	}
+	if n < least-maxHeld && !onlyEnded() {
+		t.Errorf("from the %s: no more than %d bytes of %x passed", from, n, sent)
+	}
+}
+
+// ourClose reports whether p ends in a Close frame that the tunnel makes at its
+// end, which starts no later than the byte at which p isn't what was sent.
+func ourClose(p []byte, different int) bool {
+	for at := different; at >= 0; at-- {
+		h, n, err := parseFrameHeader(p[at:])
+		if err == nil && n > 0 && h.opcode == opClose && len(p)-at-n == int(h.length) {
+			payload := bytes.Clone(p[at+n:])
+			unmask(payload, h.mask, 0)
+			return bytes.Equal(payload, closePayload(1009, "message over max_message_size"))
+		}
+	}
+	return false
+}
+
+// passes is how much of sent is to pass at least and at most: all of it, but that
+// nobody cares for what comes after a Close frame, and nothing passes of a
+// message over the limit.
+func passes(sent []byte, masked bool, limit int64) (least, most int) {
+	least = len(sent)
+	size := int64(0)
+	for at := 0; at < len(sent); {
+		h, n, err := parseFrameHeader(sent[at:])
+		if err != nil || n == 0 || h.masked != masked {
+			break
+		}
+		if !h.opcode.isControl() {
+			if h.opcode != opContinuation {
+				size = 0
+			}
+			if limit > 0 && h.length > limit-size {
+				return min(least, at), at
+			}
+			size += h.length
+		}
+		if h.length > int64(len(sent)-at-n) {
+			break
+		}
+		if at += n + int(h.length); h.opcode == opClose {
+			least = min(least, at)
+		}
+	}
+	return least, len(sent)
+}
+
+// withoutPings takes the Pings of a session out of what its client received.
+func withoutPings(p []byte, nonce uint32) []byte {
+	start := binary.BigEndian.AppendUint32([]byte{finBit | byte(opPing), pingPayloadLen}, nonce)
+	for {
+		i := bytes.Index(p, start)
+		if i < 0 || i+len(start)+4 > len(p) {
+			return p
+		}
+		p = slices.Concat(p[:i], p[i+len(start)+4:])
+	}
+}
+
+// unmasked makes a server's frames of a client's, as far as they are frames.
+func unmasked(p []byte) (out []byte) {
+	for {
+		h, n, err := parseFrameHeader(p)
+		if err != nil || n == 0 || !h.masked || int64(len(p)-n) < h.length {
+			return append(out, p...)
+		}
+		payload := bytes.Clone(p[n : n+int(h.length)])
+		unmask(payload, h.mask, 0)
+		out = append(appendFrameHeader(out, p[0], len(payload)), payload...)
+		p = p[n+len(payload):]
+	}
+}
+
+// onlySession is the one open session, which is ended if there is none.
+func onlySession(t *testing.T) *session {
+	t.Helper()
+	sessions.mu.Lock()
+	defer sessions.mu.Unlock()
+	for s := range sessions.open {
+		return s
+	}
+	t.Fatal("no session is open")
+	return nil
+}
+
+// onlyEnded reports whether the session that a bubble has is about to end.
+func onlyEnded() bool {
+	sessions.mu.Lock()
+	defer sessions.mu.Unlock()
+	for s := range sessions.open {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.end != ending{}
+	}
+	return true
+}
+
+// A tunnelEnd is one end of a tunnel, of which all that arrives is kept.
+type tunnelEnd struct {
+	net.Conn
+	mu  sync.Mutex // guards got
+	got bytes.Buffer
+}
+
+func (e *tunnelEnd) bytes() []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return bytes.Clone(e.got.Bytes())
+}
+
+func (e *tunnelEnd) receive() {
+	piece := make([]byte, 4096)
+	for {
+		n, err := e.Read(piece)
+		e.mu.Lock()
+		e.got.Write(piece[:n])
+		e.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// tunnelPipe makes a tunnel over two pipes, with a proxy behind it that copies as
+// reverse_proxy does.
+func tunnelPipe(t *testing.T, h *Handler) (client, app *tunnelEnd) {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	t.Cleanup(cancel)
+	if err := h.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.logger = zap.NewNop()
+	clientSide, clientConn := net.Pipe()
+	appSide, appConn := net.Pipe()
+	client, app = &tunnelEnd{Conn: clientConn}, &tunnelEnd{Conn: appConn}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", nil)
+		if err := h.passthrough(&pipeResponse{conn: clientSide}, r, proxyTo(appSide)); err != nil {
+			t.Errorf("passthrough: %v", err)
+		}
+		clientSide.Close()
+	}()
+	for _, end := range []*tunnelEnd{client, app} {
+		received := make(chan struct{})
+		go func() {
+			end.receive()
+			close(received)
+		}()
+		t.Cleanup(func() {
+			end.Close()
+			<-received
+		})
+	}
+	t.Cleanup(func() {
+		client.Close()
+		app.Close()
+		<-done
+	})
+	synctest.Wait()
+	return client, app
+}
+
+func proxyTo(app net.Conn) caddyhttp.Handler {
+	return caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return err
+		}
+		var copies sync.WaitGroup
+		copies.Go(func() {
+			_, _ = io.Copy(app, conn)
+			app.Close()
+			conn.Close()
+		})
+		_, _ = io.Copy(conn, app)
+		app.Close()
+		conn.Close()
+		copies.Wait()
+		return nil
+	})
+}
+
+// A pipeResponse is a response whose connection is there to be hijacked.
+type pipeResponse struct {
+	conn   net.Conn
+	header http.Header
+}
+
+func (r *pipeResponse) Header() http.Header         { return r.header }
+func (r *pipeResponse) WriteHeader(int)             {}
+func (r *pipeResponse) Write(p []byte) (int, error) { return r.conn.Write(p) }
+
+func (r *pipeResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return r.conn, bufio.NewReadWriter(bufio.NewReader(r.conn), bufio.NewWriter(r.conn)), nil
+}
