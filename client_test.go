@@ -38,6 +38,7 @@ type peer struct {
 	deadline func(time.Time) error
 	// scratch, if there is one, is where payloads go, instead of new memory.
 	scratch []byte
+	partial *frame // what has come of a message
 }
 
 // dial opens a socket at path over the named protocol. The header fields are
@@ -131,14 +132,20 @@ func (s h2Socket) Write(p []byte) (int, error) { return s.w.Write(p) }
 func (s h2Socket) Close() error {
 	s.w.Close()
 	s.ReadCloser.Close()
-	s.transport.CloseIdleConnections()
+	if s.transport != nil {
+		s.transport.CloseIdleConnections()
+	}
 	return nil
 }
 
 func (p *peer) connect2(s *server, path string, h http.Header) {
 	p.t.Helper()
 	r, w := io.Pipe()
-	transport := &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}
+	own := &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}
+	transport := own
+	if s.shared != nil {
+		own, transport = nil, s.shared.h2
+	}
 	req, err := http.NewRequest(http.MethodConnect, "https://"+s.secure+path, r)
 	if err != nil {
 		p.t.Fatal(err)
@@ -148,7 +155,7 @@ func (p *peer) connect2(s *server, path string, h http.Header) {
 	if p.res, err = transport.RoundTrip(req); err != nil {
 		p.t.Fatal(err)
 	}
-	p.rw = h2Socket{p.res.Body, w, transport}
+	p.rw = h2Socket{p.res.Body, w, own}
 	p.br = bufio.NewReader(p.res.Body)
 	// A body has no deadline, but closing it ends a read.
 	var timer *time.Timer
@@ -166,7 +173,7 @@ func (p *peer) connect2(s *server, path string, h http.Header) {
 	})
 }
 
-// h3Socket is an HTTP/3 stream on a connection of its own.
+// h3Socket is an HTTP/3 stream, on a connection of its own if there is one.
 type h3Socket struct {
 	*http3.RequestStream
 	conn      *quic.Conn
@@ -175,6 +182,10 @@ type h3Socket struct {
 
 func (s h3Socket) Close() error {
 	s.RequestStream.Close()
+	if s.conn == nil {
+		s.CancelRead(quic.StreamErrorCode(http3.ErrCodeNoError))
+		return nil
+	}
 	s.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 	return s.transport.Close()
 }
@@ -183,12 +194,23 @@ func (p *peer) connect3(s *server, path string, h http.Header) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := quic.DialAddr(ctx, s.h3Address(p.t), insecure("h3"), &quic.Config{MaxIdleTimeout: time.Minute})
-	if err != nil {
-		p.t.Fatal(err)
+	var (
+		conn      *quic.Conn
+		transport *http3.Transport
+		client    *http3.ClientConn
+		err       error
+	)
+	if s.shared != nil {
+		client = s.shared.h3
+	} else {
+		conn, err = quic.DialAddr(ctx, s.h3Address(p.t), insecure("h3"), &quic.Config{MaxIdleTimeout: time.Minute})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		transport = new(http3.Transport)
+		client = transport.NewClientConn(conn)
 	}
-	transport := new(http3.Transport)
-	stream, err := transport.NewClientConn(conn).OpenRequestStream(ctx)
+	stream, err := client.OpenRequestStream(ctx)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -36,7 +36,8 @@ import (
 type server struct {
 	plain, secure string // addresses
 	logs          *logBuffer
-	name          string // of logs
+	name          string  // of logs
+	shared        *shared // nil: each HTTP/2 and HTTP/3 socket has a connection of its own
 }
 
 var servers atomic.Int64

@@ -1,0 +1,213 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/net/http2"
+)
+
+// An exchange is what a client sends and what must come back, after which the
+// connection ends. Where no Close is written down, both sides close with 1000.
+type exchange struct {
+	rule string // the section, and what of it is tried
+	sent string
+	want string
+	// only is "plain" or "deflate" if the verdict depends on whether compression
+	// was negotiated.
+	only string
+}
+
+// exchanges are those of all sections.
+var exchanges = slices.Concat(
+	framing, fragmentation, controlFrames, closing, utf8Text, utf8Cut, deflateMessages, deflateBroken,
+)
+
+func TestConformance(t *testing.T) {
+	s := start(t, "websocket {\ncompression on\nmax_message_size 1MiB\n}")
+	s.share(t)
+	names := make(map[string]bool)
+	for _, e := range exchanges {
+		if names[e.rule] {
+			t.Errorf("%s stands twice", e.rule)
+		}
+		names[e.rule] = true
+	}
+	for _, protocol := range protocols {
+		for _, extension := range []string{"plain", "deflate"} {
+			for _, way := range []string{"whole", "chopped"} {
+				if way == "chopped" && protocol != "http1" {
+					continue // pieces are the same to what is above the connection
+				}
+				t.Run(protocol+"/"+extension+"/"+way, func(t *testing.T) {
+					t.Parallel()
+					for _, e := range exchanges {
+						if e.only == "" || e.only == extension {
+							t.Run(e.rule, func(t *testing.T) {
+								t.Parallel()
+								e.run(t, s, protocol, extension, way)
+							})
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// longestChopped is how much is ever sent byte by byte.
+const longestChopped = 300
+
+func (e exchange) run(t *testing.T, s *server, protocol, extension, way string) {
+	offer := "-"
+	if extension == "deflate" {
+		offer = "permessage-deflate; client_max_window_bits"
+	}
+	sent, want := clientBytes(e.sent), strings.Fields(e.want)
+	if len(want) == 0 || !strings.HasPrefix(want[len(want)-1], "X:") {
+		sent = append(sent, clientBytes("X:1000,end")...)
+		want = append(want, "X:1000,end")
+	}
+	if way == "chopped" && len(sent) > longestChopped {
+		return
+	}
+	p := s.dial(t, protocol, "/", "Sec-WebSocket-Extensions", offer)
+	if negotiated := p.res.Header.Get("Sec-WebSocket-Extensions") != ""; negotiated != (extension == "deflate") {
+		t.Fatalf("%s: compression negotiated is %t", protocol, negotiated)
+	}
+	closed := make(chan struct{})
+	defer close(closed)
+	go p.converse(sent, way == "chopped", closed)
+	for i, word := range want {
+		first, payload := p.readEvent()
+		if !matches(word, first, payload) {
+			t.Fatalf("got %#x %.100q of %d bytes, want %.60s (%d of %d)", first, payload, len(payload), word, i+1, len(want))
+		}
+	}
+	closed <- struct{}{}
+	<-closed // what comes after a Close doesn't matter
+	p.expectCleanEnd()
+	p.rw.Close()
+}
+
+// converse sends the bytes, and one message more when the server has closed.
+func (p *peer) converse(sent []byte, chopped bool, closed chan struct{}) {
+	if chopped {
+		for i := range sent {
+			if _, err := p.rw.Write(sent[i : i+1]); err != nil {
+				break
+			}
+		}
+	} else {
+		_, _ = p.rw.Write(sent)
+	}
+	if _, ok := <-closed; ok {
+		_, _ = p.rw.Write(clientBytes("T:too\\x20late"))
+		closed <- struct{}{}
+	}
+}
+
+// readEvent receives a whole message or a control frame between two. The echo of
+// a message that breaks off in a Close is left out.
+func (p *peer) readEvent() (first byte, payload []byte) {
+	p.t.Helper()
+	for frames := 1; ; frames++ {
+		f := p.read()
+		switch {
+		case f.op().isControl():
+			return f.first, f.payload
+		case p.partial == nil && f.op() == opContinuation, p.partial != nil && f.first&0x7f != 0:
+			p.t.Fatalf("%s: first byte %#x, %d frames into a message", p.name, f.first, frames)
+		case p.partial == nil:
+			p.partial = &frame{first: f.first}
+		case len(p.partial.payload) == 0:
+			p.t.Fatalf("%s: the first frame of a message is empty", p.name)
+		}
+		p.partial.payload = append(p.partial.payload, f.payload...)
+		if f.first&finBit != 0 {
+			first, payload = p.partial.first|finBit, p.partial.payload
+			if frames > 1 && len(payload) <= maxEchoFrame {
+				p.t.Errorf("%s: %d bytes came in %d frames", p.name, len(payload), frames)
+			}
+			p.partial = nil
+			return first, payload
+		}
+	}
+}
+
+// expectCleanEnd makes sure that the server ends its side after its last frame,
+// as against a reset.
+func (p *peer) expectCleanEnd() {
+	p.t.Helper()
+	if f, err := p.tryRead(); err != io.EOF {
+		p.t.Fatalf("%s: got %#x %.60q, %v, want the end", p.name, f.first, f.payload, err)
+	}
+}
+
+// A shared is one connection for many sockets.
+type shared struct {
+	h2 *http2.Transport
+	h3 *http3.ClientConn
+}
+
+// share has all HTTP/2 and HTTP/3 sockets to come share their connections.
+func (s *server) share(t *testing.T) {
+	t.Helper()
+	s.shared = &shared{h2: &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}}
+	conn, err := quic.DialAddr(t.Context(), s.h3Address(t), insecure("h3"), &quic.Config{KeepAlivePeriod: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := new(http3.Transport)
+	s.shared.h3 = transport.NewClientConn(conn)
+	t.Cleanup(func() {
+		s.shared.h2.CloseIdleConnections()
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+		_ = transport.Close()
+	})
+}
+
+// Every close code gets the verdict that it should.
+func TestCloseCodes(t *testing.T) {
+	for code := range 5001 {
+		bubble(t, func(t *testing.T) {
+			p := pipe(t, new(Handler))
+			p.write(clientBytes(fmt.Sprintf("X:%d", code)))
+			if mayBeSent(code) {
+				p.expectClose(code, "")
+			} else {
+				p.expectClose(1002, fmt.Sprintf("close code %d", code))
+			}
+			p.expectEnd()
+		})
+	}
+}
+
+// A Close that is cut anywhere, or that never ends, isn't one.
+func TestNothingComesBackForPartsOfFrames(t *testing.T) {
+	for _, notation := range []string{"X:1000,bye", "P:ping", "T:%20", "B:%300", "z+T:%50"} {
+		whole := clientBytes(notation)
+		for cut := range whole {
+			bubble(t, func(t *testing.T) {
+				p := pipe(t, &Handler{Compression: "on"})
+				p.write(whole[:cut])
+				p.expectSilence(1)
+				p.write(whole[cut:])
+				first, payload := p.readEvent()
+				if notation[0] == 'P' {
+					first ^= byte(opPing ^ opPong)
+				}
+				if !matches(notation, first, payload) {
+					t.Errorf("%s, cut after %d bytes: got %#x %q", notation, cut, first, bytes.TrimSpace(payload))
+				}
+			})
+		}
+	}
+}
