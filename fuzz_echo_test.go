@@ -228,7 +228,10 @@ func (r *referee) data(payload []byte, size uint64, whole, last bool) bool {
 			return whole
 		}
 		var code int
-		if message, code = inflateAll(message); code != 0 {
+		if message, code = inflateAll(message); code == 0 && len(message) > fuzzLimit {
+			code = 1009
+		}
+		if code != 0 {
 			return r.fail(code)
 		}
 	}
@@ -242,14 +245,17 @@ func (r *referee) data(payload []byte, size uint64, whole, last bool) bool {
 	return whole
 }
 
+// enough is more than any test sends in a message, and little enough to inflate.
+const enough = 2 << 20
+
 // inflateAll inflates a message. A block that is marked as the last doesn't end
 // it.
 func inflateAll(payload []byte) (message []byte, code int) {
 	in := bytes.NewReader(append(bytes.Clone(payload), deflateTail...))
 	for in.Len() > len(deflateTail) || message == nil {
-		part, err := io.ReadAll(io.LimitReader(flate.NewReader(in), fuzzLimit+1))
+		part, err := io.ReadAll(io.LimitReader(flate.NewReader(in), enough))
 		message = append(message, part...)
-		if len(message) > fuzzLimit {
+		if len(message) >= enough {
 			return nil, 1009
 		}
 		if err != nil {
