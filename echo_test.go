@@ -3,8 +3,6 @@ package caddywebsocket
 import (
 	"bytes"
 	"compress/flate"
-	"encoding/binary"
-	"fmt"
 	"io"
 	mathrand "math/rand/v2"
 	"net"
@@ -156,89 +154,6 @@ func TestEchoMillionFragments(t *testing.T) {
 	p.bye()
 }
 
-// broken is what clients may not send, or not at that point, and how the
-// server closes the socket then.
-var broken = []struct {
-	name   string
-	sent   []byte
-	code   int
-	reason string
-}{
-	{"RFC 6455 5.2 RSV1", clientFrame(finBit|rsv1Bit|byte(opText), nil), 1002, "reserved bit"},
-	{"RFC 6455 5.2 RSV2", []byte{finBit | 0x20 | byte(opText)}, 1002, "reserved bit"},
-	{"RFC 6455 5.2 RSV3", []byte{finBit | 0x10 | byte(opPing)}, 1002, "reserved bit"},
-	{"RFC 6455 5.2 opcode 3", []byte{finBit | 3}, 1002, "reserved opcode 3"},
-	{"RFC 6455 5.2 opcode 7", []byte{7}, 1002, "reserved opcode 7"},
-	{"RFC 6455 5.2 opcode 11", []byte{finBit | 11}, 1002, "reserved opcode 11"},
-	{"RFC 6455 5.2 opcode 15", []byte{finBit | 15}, 1002, "reserved opcode 15"},
-	{"RFC 6455 5.1 unmasked", []byte{finBit | byte(opText), 0}, 1002, "not masked"},
-	{"RFC 6455 5.1 unmasked close", []byte{finBit | byte(opClose), 2, 3, 0xe8}, 1002, "not masked"},
-	{"RFC 6455 5.2 16-bit length of 125", []byte{finBit | byte(opBinary), maskBit | 126, 0, 125}, 1002, "shortest form"},
-	{"RFC 6455 5.2 64-bit length of 65535", []byte{finBit | byte(opBinary), maskBit | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 1002, "shortest form"},
-	{"RFC 6455 5.2 64-bit length with its highest bit", []byte{finBit | byte(opBinary), maskBit | 127, 0x80, 0, 0, 0, 0, 0, 0, 0}, 1002, "63 bits"},
-	{"RFC 6455 5.5 long ping", []byte{finBit | byte(opPing), maskBit | 126}, 1002, "more than 125"},
-	{"RFC 6455 5.5 long close", []byte{finBit | byte(opClose), maskBit | 127}, 1002, "more than 125"},
-	{"RFC 6455 5.5 fragmented ping", []byte{byte(opPing)}, 1002, "fragmented control"},
-	{"RFC 6455 5.5 fragmented close", []byte{byte(opClose)}, 1002, "fragmented control"},
-	{"RFC 6455 5.4 continuation of nothing", []byte{finBit}, 1002, "continuation of no message"},
-	{"RFC 6455 5.4 message in a message", append(clientFrame(byte(opText), nil), byte(opText)), 1002, "new message"},
-	{"RFC 6455 5.5.1 close of one byte", clientFrame(finBit|byte(opClose), []byte{3}), 1002, "half a code"},
-	{"RFC 6455 7.4 close code 1006", clientFrame(finBit|byte(opClose), closePayload(1006, "")), 1002, "close code 1006"},
-	{"RFC 6455 8.1 close reason", clientFrame(finBit|byte(opClose), closePayload(1000, "\xff")), 1007, "UTF-8"},
-	{"RFC 6455 8.1 text", clientFrame(finBit|byte(opText), []byte("good\xffbad")), 1007, "UTF-8"},
-	{"RFC 6455 8.1 text that ends early", clientFrame(finBit|byte(opText), []byte("\xe2\x82")), 1007, "UTF-8"},
-	{"RFC 6455 8.1 text that ends early, in fragments", append(clientFrame(byte(opText), []byte("\xe2")), clientFrame(finBit, []byte("\x82"))...), 1007, "UTF-8"},
-	{"RFC 6455 8.1 first impossible byte of an unfinished frame", clientFrame(finBit|byte(opText), []byte("\xed\xa0......"))[:8], 1007, "UTF-8"},
-	{"RFC 6455 8.1 first impossible byte of a fragment", clientFrame(byte(opText), []byte("\xf4\x90......"))[:8], 1007, "UTF-8"},
-	{"max_message_size of a frame", []byte{finBit | byte(opBinary), maskBit | 127, 0, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4}, 1009, "more than 65536"},
-	{"max_message_size of fragments", append(clientFrame(byte(opBinary), make([]byte, 65000)), clientFrame(0, make([]byte, 537))[:8]...), 1009, "more than 65536"},
-}
-
-func TestBrokenFrames(t *testing.T) {
-	onEveryProtocol(t, "websocket {\nmax_message_size 64KiB\n}", func(t *testing.T, s *server, protocol string) {
-		for _, c := range broken {
-			t.Run(c.name, func(t *testing.T) {
-				p := s.dial(t, protocol, "/")
-				// What came before is echoed, what comes after is not.
-				p.write(clientFrame(finBit|byte(opText), []byte("before")), c.sent)
-				p.expect(opText, "before")
-				p.expectClose(c.code, c.reason)
-				p.rw.Write(clientFrame(finBit|byte(opText), []byte("after")))
-				p.expectEnd()
-			})
-		}
-	})
-}
-
-func TestCloseFrames(t *testing.T) {
-	for code := range 5001 {
-		bubble(t, func(t *testing.T) {
-			p := pipe(t, new(Handler))
-			valid := code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
-			p.write(clientFrame(finBit|byte(opClose), binary.BigEndian.AppendUint16(nil, uint16(code))))
-			if valid {
-				p.expectClose(code, "")
-			} else {
-				p.expectClose(1002, fmt.Sprintf("close code %d", code))
-			}
-			p.expectEnd()
-		})
-	}
-}
-
-func TestCloseIsAnswered(t *testing.T) {
-	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
-		for _, payload := range []string{"", string(closePayload(1000, "")), string(closePayload(4999, strings.Repeat("é", 61)))} {
-			p := s.dial(t, protocol, "/")
-			p.write(clientFrame(finBit|byte(opText), []byte("last")), clientFrame(finBit|byte(opClose), []byte(payload)),
-				clientFrame(finBit|byte(opText), []byte("too late")))
-			p.expect(opText, "last")
-			p.expect(opClose, payload)
-			p.expectEnd()
-		}
-	})
-}
-
 func TestPongsStandInOrder(t *testing.T) {
 	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
 		p := s.dial(t, protocol, "/")
@@ -324,65 +239,6 @@ func TestDeflate(t *testing.T) {
 		}
 		p.echo(opText, "not compressed")
 		p.bye()
-	})
-}
-
-// The examples of RFC 7692 §7.2.3.
-func TestDeflateExamples(t *testing.T) {
-	s := start(t, "websocket {\ncompression on\n}")
-	for name, payload := range map[string][]byte{
-		"one block":            {0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00},
-		"no compression":       {0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00},
-		"BFINAL set":           {0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00},
-		"two blocks":           {0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00},
-		"BFINAL and no more":   {0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00},
-		"BFINAL between parts": {0xf3, 0x48, 0x05, 0x00, 0xca, 0xc9, 0xc9, 0x07, 0x00},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := s.dial(t, "http1", "/", "Sec-WebSocket-Extensions", "permessage-deflate")
-			p.write(clientFrame(finBit|rsv1Bit|byte(opText), payload))
-			if got := inflateMessage(t, p.read().payload); got != "Hello" {
-				t.Errorf("got %q", got)
-			}
-			p.bye()
-		})
-	}
-}
-
-func TestDeflateBroken(t *testing.T) {
-	bomb := deflateMessage(strings.Repeat("\x00", 10<<20))
-	badText := deflateMessage("good\xffbad")
-	cases := []struct {
-		name   string
-		sent   []byte
-		code   int
-		reason string
-	}{
-		{"RFC 7692 6 RSV1 on a control frame", []byte{finBit | rsv1Bit | byte(opPing)}, 1002, "reserved bit"},
-		{"RFC 7692 6.1 RSV1 on a continuation", append(clientFrame(byte(opText), nil), finBit|rsv1Bit), 1002, "reserved bit"},
-		{"RSV2 beside RSV1", []byte{finBit | rsv1Bit | 0x20 | byte(opText)}, 1002, "reserved bit"},
-		{"no deflate data", clientFrame(finBit|rsv1Bit|byte(opText), []byte{0xff, 0xff, 0xff}), 1007, "corrupt"},
-		{"deflate data that end early", clientFrame(finBit|rsv1Bit|byte(opText), deflateMessage(letters(1000))[:200]), 1007, "corrupt"},
-		{"text", clientFrame(finBit|rsv1Bit|byte(opText), badText), 1007, "UTF-8"},
-		{"bomb", clientFrame(finBit|rsv1Bit|byte(opBinary), bomb), 1009, "more than 1048576"},
-	}
-	onEveryProtocol(t, "websocket {\ncompression on\nmax_message_size 1MiB\n}", func(t *testing.T, s *server, protocol string) {
-		for _, c := range cases {
-			t.Run(c.name, func(t *testing.T) {
-				p := s.dial(t, protocol, "/", "Sec-WebSocket-Extensions", "permessage-deflate")
-				p.write(c.sent)
-				for {
-					f := p.read()
-					if f.op() == opClose {
-						if got := int(binary.BigEndian.Uint16(f.payload)); got != c.code || !strings.Contains(string(f.payload), c.reason) {
-							t.Errorf("closed with %d %q, want %d %q", got, f.payload[2:], c.code, c.reason)
-						}
-						break
-					}
-				}
-				p.expectEnd()
-			})
-		}
 	})
 }
 

@@ -131,38 +131,6 @@ func TestSubprotocols(t *testing.T) {
 	})
 }
 
-func TestExtensionNegotiation(t *testing.T) {
-	on := start(t, "websocket {\ncompression on\n}")
-	const accepted = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-	for offered, want := range map[string]string{
-		"-":                  "", // no header
-		"permessage-deflate": accepted,
-		"permessage-deflate; client_max_window_bits":                                 accepted,
-		"permessage-deflate; client_max_window_bits=10":                              accepted,
-		`permessage-deflate; client_max_window_bits="10"`:                            accepted,
-		"permessage-deflate; server_no_context_takeover":                             accepted,
-		"permessage-deflate;client_no_context_takeover ; server_no_context_takeover": accepted,
-		"permessage-deflate; server_max_window_bits=10":                              "",
-		"permessage-deflate; server_max_window_bits=10, permessage-deflate":          accepted,
-		"permessage-deflate; client_max_window_bits=7":                               "",
-		"permessage-deflate; client_max_window_bits=16":                              "",
-		"permessage-deflate; client_max_window_bits=08":                              "",
-		"permessage-deflate; server_no_context_takeover=1":                           "",
-		"permessage-deflate; unknown":                                                "",
-		"permessage-deflate; client_no_context_takeover; client_no_context_takeover": "",
-		"x-webkit-deflate-frame, permessage-bzip2, permessage-deflate":               accepted,
-	} {
-		p := on.dial(t, "http1", "/", "Sec-WebSocket-Extensions", offered)
-		if got := p.res.Header.Get("Sec-WebSocket-Extensions"); got != want {
-			t.Errorf("offered %q: got %q, want %q", offered, got, want)
-		}
-	}
-	off := start(t, "websocket")
-	if got := off.dial(t, "http1", "/", "Sec-WebSocket-Extensions", "permessage-deflate").res.Header; got.Get("Sec-WebSocket-Extensions") != "" {
-		t.Errorf("negotiated without compression on: %v", got)
-	}
-}
-
 // The socket works, with its status in the access log and with the headers of
 // the site, whatever else the site does.
 func TestBehindEveryWrapper(t *testing.T) {
