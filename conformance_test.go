@@ -7,11 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
-	"golang.org/x/net/http2"
 )
 
 // An exchange is what a client sends and what must come back, after which the
@@ -30,7 +25,7 @@ var exchanges = slices.Concat(
 	framing, fragmentation, controlFrames, closing, utf8Text, utf8Cut, deflateMessages, deflateBroken,
 )
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { //nolint:tparallel // Caddy is one for the process
 	s := start(t, "websocket {\ncompression on\nmax_message_size 1MiB\n}")
 	s.share(t)
 	names := make(map[string]bool)
@@ -149,29 +144,6 @@ func (p *peer) expectCleanEnd() {
 	if f, err := p.tryRead(); err != io.EOF {
 		p.t.Fatalf("%s: got %#x %.60q, %v, want the end", p.name, f.first, f.payload, err)
 	}
-}
-
-// A shared is one connection for many sockets.
-type shared struct {
-	h2 *http2.Transport
-	h3 *http3.ClientConn
-}
-
-// share has all HTTP/2 and HTTP/3 sockets to come share their connections.
-func (s *server) share(t *testing.T) {
-	t.Helper()
-	s.shared = &shared{h2: &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}}
-	conn, err := quic.DialAddr(t.Context(), s.h3Address(t), insecure("h3"), &quic.Config{KeepAlivePeriod: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := new(http3.Transport)
-	s.shared.h3 = transport.NewClientConn(conn)
-	t.Cleanup(func() {
-		s.shared.h2.CloseIdleConnections()
-		_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
-		_ = transport.Close()
-	})
 }
 
 // Every close code gets the verdict that it should.

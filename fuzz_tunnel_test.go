@@ -74,7 +74,7 @@ func checkPassed(t *testing.T, from string, got, sent []byte, masked bool, limit
 	for n < min(len(got), most) && got[n] == sent[n] {
 		n++
 	}
-	if n < len(got) && !(ourClose(got, n) && (onlyEnded() || most < len(sent))) {
+	if closed := ourClose(got, n) && (onlyEnded() || most < len(sent)); n < len(got) && !closed {
 		t.Errorf("from the %s: %x passed as %x", from, sent, got)
 	}
 	if n < least-maxHeld && !onlyEnded() {

@@ -1,0 +1,229 @@
+package caddywebsocket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/net/http2"
+)
+
+// dial opens a socket at path over the named protocol. The header fields are
+// those of the request beyond what a handshake needs.
+func (s *server) dial(t *testing.T, protocol, path string, header ...string) *peer {
+	t.Helper()
+	p := s.attempt(t, protocol, path, header...)
+	want := http.StatusOK
+	if p.res.ProtoMajor == 1 {
+		want = http.StatusSwitchingProtocols
+	}
+	if p.res.StatusCode != want {
+		t.Fatalf("%s: status is %d, want %d", protocol, p.res.StatusCode, want)
+	}
+	return p
+}
+
+// attempt is dial that takes any answer. A field with the value "-" is left
+// out, one that stands twice is sent twice.
+func (s *server) attempt(t *testing.T, protocol, path string, header ...string) *peer {
+	t.Helper()
+	h := http.Header{"Sec-Websocket-Version": {"13"}}
+	if protocol == "http1" || protocol == "tls" {
+		h["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25jZQ=="}
+		h["Connection"] = []string{"Upgrade"}
+		h["Upgrade"] = []string{"websocket"}
+	}
+	given := make(map[string]bool)
+	for i := 0; i < len(header); i += 2 {
+		name := http.CanonicalHeaderKey(header[i])
+		if !given[name] {
+			h.Del(name)
+		}
+		given[name] = true
+		if header[i+1] != "-" {
+			h.Add(name, header[i+1])
+		}
+	}
+	p := &peer{t: t, name: protocol}
+	switch protocol {
+	case "http1", "tls":
+		p.connect1(s, path, h)
+	case "http2":
+		p.connect2(s, path, h)
+	case "http3":
+		p.connect3(s, path, h)
+	default:
+		t.Fatalf("unknown protocol %q", protocol)
+	}
+	t.Cleanup(func() { p.rw.Close() })
+	return p
+}
+
+func (p *peer) connect1(s *server, path string, h http.Header) {
+	p.t.Helper()
+	address := s.plain
+	if p.name == "tls" {
+		address = s.secure
+	}
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if p.name == "tls" {
+		conn = tls.Client(conn, insecure("http/1.1"))
+	}
+	p.rw, p.deadline = conn, conn.SetReadDeadline
+	p.br = bufio.NewReader(conn)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", path, address)
+	h.Write(&b)
+	b.WriteString("\r\n")
+	if _, err := conn.Write(b.Bytes()); err != nil {
+		p.t.Fatal(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(patience))
+	if p.res, err = http.ReadResponse(p.br, nil); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// h2Socket is the two halves of an HTTP/2 stream.
+type h2Socket struct {
+	io.ReadCloser
+	w         *io.PipeWriter
+	transport *http2.Transport
+}
+
+func (s h2Socket) Write(p []byte) (int, error) { return s.w.Write(p) }
+
+func (s h2Socket) Close() error {
+	s.w.Close()
+	s.ReadCloser.Close()
+	if s.transport != nil {
+		s.transport.CloseIdleConnections()
+	}
+	return nil
+}
+
+func (p *peer) connect2(s *server, path string, h http.Header) {
+	p.t.Helper()
+	r, w := io.Pipe()
+	own := &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}
+	transport := own
+	if s.shared != nil {
+		own, transport = nil, s.shared.h2
+	}
+	req, err := http.NewRequest(http.MethodConnect, "https://"+s.secure+path, r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header = h
+	req.Header[":protocol"] = []string{"websocket"}
+	if p.res, err = transport.RoundTrip(req); err != nil {
+		p.t.Fatal(err)
+	}
+	p.rw = h2Socket{p.res.Body, w, own}
+	p.br = bufio.NewReader(p.res.Body)
+	// A body has no deadline, but closing it ends a read.
+	var timer *time.Timer
+	p.deadline = func(at time.Time) error {
+		if timer != nil {
+			timer.Stop()
+		}
+		timer = time.AfterFunc(time.Until(at), func() { p.res.Body.Close() })
+		return nil
+	}
+	p.t.Cleanup(func() {
+		if timer != nil {
+			timer.Stop()
+		}
+	})
+}
+
+// h3Socket is an HTTP/3 stream, on a connection of its own if there is one.
+type h3Socket struct {
+	*http3.RequestStream
+	conn      *quic.Conn
+	transport *http3.Transport
+}
+
+func (s h3Socket) Close() error {
+	s.RequestStream.Close()
+	if s.conn == nil {
+		s.CancelRead(quic.StreamErrorCode(http3.ErrCodeNoError))
+		return nil
+	}
+	s.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+	return s.transport.Close()
+}
+
+func (p *peer) connect3(s *server, path string, h http.Header) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var (
+		conn      *quic.Conn
+		transport *http3.Transport
+		client    *http3.ClientConn
+		err       error
+	)
+	if s.shared != nil {
+		client = s.shared.h3
+	} else {
+		conn, err = quic.DialAddr(ctx, s.h3Address(p.t), insecure("h3"), &quic.Config{MaxIdleTimeout: time.Minute})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		transport = new(http3.Transport)
+		client = transport.NewClientConn(conn)
+	}
+	stream, err := client.OpenRequestStream(ctx)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodConnect, "https://"+s.secure+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Proto, req.Header = "websocket", h
+	if err := stream.SendRequestHeader(req); err != nil {
+		p.t.Fatal(err)
+	}
+	if p.res, err = stream.ReadResponse(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.rw, p.deadline = h3Socket{stream, conn, transport}, stream.SetReadDeadline
+	p.br = bufio.NewReader(stream)
+}
+
+// A shared is one connection for many sockets.
+type shared struct {
+	h2 *http2.Transport
+	h3 *http3.ClientConn
+}
+
+// share has all HTTP/2 and HTTP/3 sockets to come share their connections.
+func (s *server) share(t *testing.T) {
+	t.Helper()
+	s.shared = &shared{h2: &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}}
+	conn, err := quic.DialAddr(t.Context(), s.h3Address(t), insecure("h3"), &quic.Config{KeepAlivePeriod: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := new(http3.Transport)
+	s.shared.h3 = transport.NewClientConn(conn)
+	t.Cleanup(func() {
+		s.shared.h2.CloseIdleConnections()
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+		_ = transport.Close()
+	})
+}
