@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +60,7 @@ func FuzzGorilla(f *testing.F) {
 				t.Fatalf("%x: message %d is %q, but gorilla's is %q", stream, i, message, theirs.messages[i])
 			}
 		}
-		a, b := endOf(ours.err), endOf(theirs.err)
+		a, b := verdictOf(ours.err), verdictOf(theirs.err)
 		late := a == "broken" && b == "end"         // gorilla wants a whole header before it judges
 		newer := a == "close 1014" && b == "broken" // it was made before that code
 		if a != b && !strict && !late && !newer {
@@ -68,8 +69,8 @@ func FuzzGorilla(f *testing.F) {
 	})
 }
 
-// endOf puts the errors of both parsers into the same words.
-func endOf(err error) string {
+// verdictOf puts the errors of both parsers into the same words.
+func verdictOf(err error) string {
 	var (
 		closed *peerCloseError
 		theirs *websocket.CloseError
@@ -95,7 +96,9 @@ func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
 	t.Helper()
 	h := &Handler{BufferSize: minBufferSize, buffers: &bufferPool{size: minBufferSize + maxFrameHeader}}
 	in := &piecesStream{in: stream, sizes: sizes}
-	e := newEcho(newSession(h, in), deflate)
+	session := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
+	session.stream, session.out.out = in, in
+	e := newEcho(session, deflate)
 	r := reading{err: e.messages()}
 	_ = e.out.flush()
 	e.in.release()

@@ -219,7 +219,7 @@ func tunnelPipe(t *testing.T, h *Handler) (client, app *tunnelEnd) {
 	go func() {
 		defer close(done)
 		r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", nil)
-		if err := h.passthrough(&pipeResponse{conn: clientSide}, r, proxyTo(appSide)); err != nil {
+		if err := newSession(h, r).passthrough(&pipeResponse{conn: clientSide}, r, proxyTo(appSide)); err != nil {
 			t.Errorf("passthrough: %v", err)
 		}
 		clientSide.Close()
