@@ -15,8 +15,8 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// converse exchanges messages of many sizes and kinds with an echo.
-func converse(t *testing.T, c client) {
+// chat exchanges messages of many sizes and kinds with an echo.
+func chat(t *testing.T, c client) {
 	t.Helper()
 	for _, size := range []int{0, 1, 125, 126, 127, 4096, 4111, 65535, 65536, 65537, 200_000, 1 << 20} {
 		for _, kind := range []opcode{opText, opBinary} {
@@ -49,7 +49,7 @@ func TestIndependentClients(t *testing.T) {
 					if got := c.subprotocol(); got != "json" {
 						t.Errorf("subprotocol is %q, want json", got)
 					}
-					converse(t, c)
+					chat(t, c)
 					for _, code := range []int{1000, 1001, 1011, 3001, 4999} {
 						if err := dial(t, url+path, compression).close(code, "bye"); err != nil {
 							t.Errorf("closing with %d: %v", code, err)
@@ -137,8 +137,8 @@ func serveGws(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// converseThrough is converse with an independent server behind a tunnel.
-func converseThrough(t *testing.T, s *server) {
+// chatThrough is chat with an independent server behind a tunnel.
+func chatThrough(t *testing.T, s *server) {
 	for name, dial := range clients {
 		for _, url := range []string{"ws://" + s.plain, "wss://" + s.secure} {
 			for _, compression := range []bool{false, true} {
@@ -146,7 +146,7 @@ func converseThrough(t *testing.T, s *server) {
 				if got := c.subprotocol(); got != "json" {
 					t.Errorf("%s: subprotocol is %q, want json", name, got)
 				}
-				converse(t, c)
+				chat(t, c)
 				if err := c.send(opText, []byte("ping me")); err != nil {
 					t.Fatal(err)
 				}
@@ -184,7 +184,7 @@ func closedWith(err error) string {
 func TestTunnelToIndependentServers(t *testing.T) {
 	for name, address := range independentServers(t) {
 		t.Run(name, func(t *testing.T) {
-			converseThrough(t, start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
+			chatThrough(t, start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
 		})
 	}
 }
@@ -213,5 +213,5 @@ func TestTunnelToNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	converseThrough(t, start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
+	chatThrough(t, start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
 }
