@@ -267,6 +267,10 @@ func (e *echo) close(err error) {
 		return
 	}
 	_ = e.out.control(opClose, closePayload(end.code, end.reason)) // unless the timer has
+	if end.code == websocket.CloseMessageTooBig {
+		// The client broke no rule of RFC 6455, so it may say its part.
+		_ = e.in.discard()
+	}
 	if e.stream.hangUp(end.by == byClient) {
 		e.in.drain()
 	}

@@ -51,10 +51,11 @@ type session struct {
 	// expiry is the ending planned for the time due.
 	expiry ending
 	due    time.Time // zero while none is planned
-	// end is set once, by what ends the session first. From then on due is when
-	// the stream is cut.
-	end  ending
-	over bool // the handler is about to return: the stream isn't there any more
+	// end is set once, by what ends the session first. From then on due is when the
+	// client is waited for no more.
+	end         ending
+	interrupted bool // due has come, and reads were made to fail
+	over        bool // the handler is about to return: the stream isn't there any more
 	// What the handshake agreed on.
 	subprotocol string
 	compression bool
@@ -120,11 +121,13 @@ func (s *session) tick() {
 		s.ping()
 	case actClose:
 		s.say(s.end)
-	case actCut:
-		s.stream.cut()
+	case actInterrupt:
+		s.stream.interrupt()
 		if s.gone != nil {
 			s.gone()
 		}
+	case actCut:
+		s.stream.cut()
 	}
 }
 
@@ -172,10 +175,11 @@ func (s *session) pong(payload []byte) bool {
 type action byte
 
 const (
-	actNone  action = iota
-	actPing         // send a Ping
-	actClose        // begin the closing handshake
-	actCut          // the closing handshake took too long
+	actNone      action = iota
+	actPing             // send a Ping
+	actClose            // begin the closing handshake
+	actInterrupt        // it took too long: wait for the client no more
+	actCut              // and if that is not enough, cut the stream
 )
 
 // next decides what is due and sets the timer for what comes after it. The
@@ -190,6 +194,10 @@ func (s *session) next() action {
 		return actNone
 	case s.end != ending{} && due:
 		s.timer.Reset(cutAgain)
+		if !s.interrupted {
+			s.interrupted = true
+			return actInterrupt
+		}
 		return actCut
 	case s.end != ending{}:
 		s.setTimerLocked(never)
@@ -219,8 +227,9 @@ func (s *session) next() action {
 // take to be sent.
 const lastWords = 100 * time.Millisecond
 
-// cutAgain is how often a stream is cut until its handler has noticed: on HTTP/3
-// a write that began in the same moment has put the deadline off again.
+// cutAgain is how long a handler may take to notice an interruption, and how
+// often its stream is cut then: on HTTP/3 a write that began in the same moment
+// has put the deadline off again.
 const cutAgain = 100 * time.Millisecond
 
 // setTimerLocked has tick called after d, or when the planned ending is due.
