@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,8 +27,19 @@ const benchSite = "respond /no-socket 204\nwebsocket /supervised passthrough {\n
 // echoUpstream is a WebSocket server that sends back what it gets.
 func echoUpstream(t testing.TB) string {
 	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go serveEcho(ln)
+	return ln.Addr().String()
+}
+
+// serveEcho serves gorilla's idea of an echo.
+func serveEcho(ln net.Listener) {
 	upgrader := websocket.Upgrader{ReadBufferSize: 64 << 10, WriteBufferSize: 64 << 10, EnableCompression: true}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return
@@ -42,8 +52,6 @@ func echoUpstream(t testing.TB) string {
 			}
 		}
 	}))
-	t.Cleanup(srv.Close)
-	return srv.Listener.Addr().String()
 }
 
 // dialBench opens a socket over plain HTTP/1.1.
@@ -145,7 +153,7 @@ func BenchmarkPassthroughIdle(b *testing.B) {
 
 // memory is the resident memory of a Caddy, as it is, and then its live heap
 // and stacks after a collection, in bytes.
-func memory(b *testing.B, p *process) (resident, live int64) {
+func memory(b testing.TB, p *process) (resident, live int64) {
 	b.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
 	if err != nil {

@@ -1,0 +1,288 @@
+//go:build soak
+
+package caddywebsocket
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// A lossy is a network that forwards connections until it swallows everything:
+// the ends of connections, too, as one does when a cable is cut.
+type lossy struct {
+	net.Listener
+	to        string
+	swallowed atomic.Bool
+}
+
+func newLossy(t *testing.T, to string) *lossy {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lossy{Listener: ln, to: to}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go l.forward(t, conn)
+		}
+	}()
+	return l
+}
+
+func (l *lossy) forward(t *testing.T, client net.Conn) {
+	server, err := net.Dial("tcp", l.to)
+	if err != nil {
+		client.Close()
+		return
+	}
+	t.Cleanup(func() { server.Close(); client.Close() })
+	pump := func(to, from net.Conn) {
+		buf := make([]byte, 4096)
+		for {
+			n, err := from.Read(buf)
+			if l.swallowed.Load() {
+				return
+			}
+			if err != nil {
+				to.Close()
+				return
+			}
+			to.Write(buf[:n])
+		}
+	}
+	go pump(server, client)
+	pump(client, server)
+}
+
+// soakSite has short times, and both modes.
+func soakSite(upstream string) string {
+	const options = "keepalive 1s 4s\nwrite_timeout 2s\n"
+	return "websocket /echo {\n" + options + "}\nwebsocket passthrough {\nallowed_origins *\n" + options + "}\nrespond /no-socket 204\nreverse_proxy " + upstream
+}
+
+// Peers that vanish, half close, reset, stop reading, or write a byte a second,
+// many of each, in both modes. Those that keep the rules keep their sockets.
+func TestSoakFaults(t *testing.T) {
+	const each = 50
+	p := startProcess(t, "", soakSite(echoUpstream(t)))
+	for _, path := range []string{"/echo", "/app"} {
+		for range each {
+			p.soakDial(t, p.plain, path).Close()
+		}
+	}
+	before, closesBefore := p.figures(t), p.closeCounts(t)
+	network := newLossy(t, p.plain)
+	var wg, connected sync.WaitGroup
+	for _, path := range []string{"/echo", "/app"} {
+		for range each {
+			connected.Add(1)
+			wg.Go(func() { p.vanish(t, network, path, connected.Done) })
+			wg.Go(func() { p.halfClose(t, path) })
+			wg.Go(func() { p.resetInFrame(t, path) })
+			wg.Go(func() { p.stopReading(t, path) })
+			wg.Go(func() { p.writeSlowly(t, path) })
+		}
+	}
+	connected.Wait()
+	network.swallowed.Store(true)
+	wg.Wait()
+	p.expectBack(t, before)
+	closes := p.closeCounts(t)
+	for cause := range closes {
+		closes[cause] -= closesBefore[cause]
+	}
+	t.Logf("closes by cause: %v", closes)
+	if closes["keepalive_timeout"] < 2*each || closes["write_timeout"] < 2*each {
+		t.Errorf("not every vanished peer or stopped reader was found: %v", closes)
+	}
+}
+
+func (p *process) soakDial(t *testing.T, address, path string) *websocket.Conn {
+	conn, _, err := smallDialer.Dial("ws://"+address+path, nil)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	conn.WriteMessage(websocket.TextMessage, []byte("hello"))
+	if _, got, err := conn.ReadMessage(); err != nil || string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
+		conn.Close()
+		return nil
+	}
+	return conn
+}
+
+// vanish is a client whose packets get lost from some moment on.
+func (p *process) vanish(t *testing.T, network *lossy, path string, connected func()) {
+	conn := p.soakDial(t, network.Addr().String(), path)
+	connected()
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(8 * time.Second))
+	if _, _, err := conn.ReadMessage(); !isTimeout(err) { // pings come until then
+		t.Errorf("%s: the end of a lost connection came through: %v", path, err)
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// halfClose is a client that sends the end of its stream and goes on reading.
+func (p *process) halfClose(t *testing.T, path string) {
+	conn := p.soakDial(t, p.plain, path)
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	conn.NetConn().(*net.TCPConn).CloseWrite()
+	conn.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.Copy(io.Discard, conn.NetConn()); isTimeout(err) {
+		t.Errorf("%s: half a connection stays open", path)
+	}
+}
+
+// resetInFrame is a client that crashes while it sends.
+func (p *process) resetInFrame(t *testing.T, path string) {
+	conn := p.soakDial(t, p.plain, path)
+	if conn == nil {
+		return
+	}
+	raw := conn.NetConn().(*net.TCPConn)
+	raw.Write(clientFrame(finBit|byte(opBinary), make([]byte, 100_000))[:50_000])
+	raw.SetLinger(0)
+	raw.Close()
+}
+
+// stopReading is a client that sends and doesn't take what comes back.
+func (p *process) stopReading(t *testing.T, path string) {
+	conn := p.soakDial(t, p.plain, path)
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	frame := clientFrame(finBit|byte(opBinary), make([]byte, 1<<20))
+	for deadline := time.Now().Add(patience); ; {
+		if _, err := conn.NetConn().Write(frame); err != nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%s: a reader that stopped stays open", path)
+			return
+		}
+	}
+}
+
+// writeSlowly is a client that takes longer for a frame than keepalive waits for
+// a word, and keeps its socket.
+func (p *process) writeSlowly(t *testing.T, path string) {
+	conn := p.soakDial(t, p.plain, path)
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	conn.SetPingHandler(func(string) error { return nil }) // its frame isn't at an end
+	const message = "slow text"
+	for _, b := range clientFrame(finBit|byte(opText), []byte(message)) {
+		time.Sleep(time.Second)
+		if _, err := conn.NetConn().Write([]byte{b}); err != nil {
+			t.Errorf("%s: writing: %v", path, err)
+			return
+		}
+	}
+	conn.SetReadDeadline(time.Now().Add(patience))
+	if _, got, err := conn.ReadMessage(); err != nil || string(got) != message {
+		t.Errorf("%s: got %q, %v", path, got, err)
+	}
+}
+
+// An upstream is killed and comes back, again and again: its sockets end with
+// 1011, and new ones work.
+func TestSoakUpstream(t *testing.T) {
+	const rounds, sockets = 20, 50
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	app := serveEchoOn(ln)
+	p := startProcess(t, "", soakSite(address))
+	p.soakDial(t, p.plain, "/app").Close()
+	before := p.figures(t)
+	for range rounds {
+		var wg sync.WaitGroup
+		for range sockets {
+			conn := p.soakDial(t, p.plain, "/app")
+			if conn == nil {
+				t.FailNow()
+			}
+			wg.Go(func() {
+				defer conn.Close()
+				conn.SetReadDeadline(time.Now().Add(patience))
+				_, _, err := conn.ReadMessage()
+				if !websocket.IsCloseError(err, websocket.CloseInternalServerErr) {
+					t.Errorf("the end of the upstream is %v, want 1011", err)
+				}
+			})
+		}
+		app.kill()
+		wg.Wait()
+		if ln, err = net.Listen("tcp", address); err != nil {
+			t.Fatal(err)
+		}
+		app = serveEchoOn(ln)
+	}
+	app.kill()
+	t.Logf("%d times %d sockets ended with 1011", rounds, sockets)
+	p.expectBack(t, before)
+}
+
+// An echoApp is an upstream that can be killed.
+type echoApp struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func serveEchoOn(ln net.Listener) *echoApp {
+	app := &echoApp{Listener: ln}
+	go serveEcho(app)
+	return app
+}
+
+func (a *echoApp) Accept() (net.Conn, error) {
+	conn, err := a.Listener.Accept()
+	if err == nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.conns = append(a.conns, conn)
+	}
+	return conn, err
+}
+
+// kill ends it as a crash does.
+func (a *echoApp) kill() {
+	a.Close()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, conn := range a.conns {
+		conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
+	}
+}

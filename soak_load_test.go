@@ -1,0 +1,226 @@
+//go:build soak
+
+package caddywebsocket
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// 10,000 sockets come at once, are pinged, and go in three ways; twice.
+func TestSoakStorm(t *testing.T) {
+	const sockets, dialers = 10_000, 50
+	p := startProcess(t, "", "websocket {\nkeepalive 10s 60s\n}")
+	p.storm(t, 100, 10)
+	before := p.figures(t)
+	for range 2 {
+		start := time.Now()
+		held := p.storm(t, sockets, dialers)
+		t.Logf("%d sockets in %v, %d B of live memory and %d B of resident memory each", sockets,
+			time.Since(start).Round(time.Millisecond), (held.live-before.live)/sockets, (held.resident-before.resident)/sockets)
+		p.expectBack(t, before)
+	}
+}
+
+// storm opens sockets, waits until all have been pinged, and drops them. It
+// gives the figures at the height of it.
+func (p *process) storm(t *testing.T, sockets, dialers int) figure {
+	t.Helper()
+	var (
+		wg, pinged sync.WaitGroup
+		conns      = make(chan *websocket.Conn, sockets)
+		failures   atomic.Int64
+	)
+	pinged.Add(sockets)
+	for range dialers {
+		wg.Go(func() {
+			for range sockets / dialers {
+				conn, _, err := smallDialer.Dial("ws://"+p.plain, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conns <- conn
+			}
+		})
+	}
+	wg.Wait()
+	close(conns)
+	if t.Failed() {
+		t.FailNow()
+	}
+	drop := make(chan struct{})
+	i := 0
+	for conn := range conns {
+		how := i % 3
+		i++
+		wg.Go(func() {
+			once := sync.OnceFunc(pinged.Done)
+			conn.SetPingHandler(func(payload string) error {
+				once()
+				return conn.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(patience))
+			})
+			conn.WriteMessage(websocket.TextMessage, []byte("hello"))
+			if _, got, err := conn.ReadMessage(); err != nil || string(got) != "hello" {
+				failures.Add(1)
+				t.Logf("got %q, %v", got, err)
+			}
+			go func() {
+				<-drop
+				switch how {
+				case 0:
+					conn.WriteControl(websocket.CloseMessage, closePayload(1000, "bye"), time.Now().Add(patience))
+				case 1:
+					conn.NetConn().(*net.TCPConn).SetLinger(0)
+					conn.Close()
+				case 2:
+					conn.Close()
+				}
+			}()
+			_, _, err := conn.ReadMessage()
+			var closed *websocket.CloseError
+			if how == 0 && (!errors.As(err, &closed) || closed.Code != 1000) {
+				failures.Add(1)
+				t.Logf("closed with %v", err)
+			}
+			conn.Close()
+		})
+	}
+	pinged.Wait()
+	held := p.figures(t)
+	close(drop)
+	wg.Wait()
+	if n := failures.Load(); n > 0 {
+		t.Errorf("%d of %d sockets failed", n, sockets)
+	}
+	return held
+}
+
+// Handshakes over the limit don't disturb those who are in.
+func TestSoakFlood(t *testing.T) {
+	p := startProcess(t, "", "websocket {\nmax_connections 40\n}")
+	before := p.figures(t)
+	var (
+		stop              atomic.Bool
+		talkers, floods   sync.WaitGroup
+		messages, refused atomic.Int64
+	)
+	for i := range 40 {
+		peer := p.dial(t, protocols[i%2], "/") // plain and secure site: 20 each
+		talkers.Go(func() {
+			if err := peer.talk(&stop, time.Millisecond, &messages); err != nil {
+				t.Error(err)
+			}
+			peer.rw.Close()
+		})
+	}
+	for range 20 { // up to the limit on the plain site
+		peer := p.dial(t, "http1", "/")
+		defer peer.rw.Close()
+	}
+	end := time.Now().Add(10 * time.Second)
+	for range 20 {
+		floods.Go(func() {
+			for time.Now().Before(end) {
+				_, res, err := smallDialer.Dial("ws://"+p.plain, nil)
+				if err == nil || res == nil || res.StatusCode != http.StatusServiceUnavailable {
+					t.Errorf("a handshake over the limit: %v", err)
+					return
+				}
+				refused.Add(1)
+			}
+		})
+	}
+	floods.Wait()
+	stop.Store(true)
+	talkers.Wait()
+	t.Logf("%d handshakes refused beside %d messages echoed", refused.Load(), messages.Load())
+	for _, s := range p.listed(t, "") {
+		p.call(http.MethodDelete, fmt.Sprint("/websocket/sessions/", s["id"]), nil)
+	}
+	p.expectBack(t, before)
+}
+
+// 200 reloads go by while 50 clients echo.
+func TestSoakReloads(t *testing.T) {
+	p := startProcess(t, "", "websocket {\nkeepalive 500ms 30s\n}")
+	for _, protocol := range protocols { // what each leaves behind once is there before
+		p.dial(t, protocol, "/").bye()
+	}
+	p.reload(t, "", "websocket {\nkeepalive 500ms 30s\n}\nheader X-Config first")
+	before := p.figures(t)
+	var (
+		stop     atomic.Bool
+		wg       sync.WaitGroup
+		messages atomic.Int64
+	)
+	for i := range 50 {
+		peer := p.dial(t, protocols[i%len(protocols)], "/")
+		wg.Go(func() {
+			if err := peer.talk(&stop, time.Millisecond, &messages); err != nil {
+				t.Errorf("%s: %v", peer.name, err)
+			}
+			peer.rw.Close()
+		})
+	}
+	start := time.Now()
+	for i := range 200 {
+		p.reload(t, "", fmt.Sprintf("websocket {\nkeepalive 500ms 30s\n}\nheader X-Config %d", i))
+	}
+	took := time.Since(start)
+	stop.Store(true)
+	wg.Wait()
+	t.Logf("200 reloads in %v, %d messages echoed", took.Round(time.Millisecond), messages.Load())
+	p.expectBack(t, before)
+}
+
+// SIGTERM comes in the middle of 1,000 active sockets: each is told.
+func TestSoakExit(t *testing.T) {
+	const sockets = 1000
+	p := startProcess(t, "", "websocket")
+	var (
+		stop     atomic.Bool
+		wg       sync.WaitGroup
+		messages atomic.Int64
+		told     atomic.Int64
+	)
+	var peers []*peer
+	for i := range sockets {
+		protocol := "http1"
+		if i%10 < len(protocols) {
+			protocol = protocols[i%10]
+		}
+		peers = append(peers, p.dial(t, protocol, "/"))
+	}
+	for _, peer := range peers {
+		wg.Go(func() {
+			err := peer.talk(&stop, 2*time.Second, &messages)
+			var closed *peerCloseError
+			if errors.As(err, &closed) && closed.code == 1001 {
+				told.Add(1)
+			} else {
+				t.Errorf("%s: %v", peer.name, err)
+			}
+			io.Copy(io.Discard, peer.br)
+			peer.rw.Close()
+		})
+	}
+	for messages.Load() < sockets {
+		time.Sleep(10 * time.Millisecond)
+	}
+	start := time.Now()
+	p.terminate(t)
+	p.expectExit(t)
+	wg.Wait()
+	t.Logf("%d of %d active sockets were told 1001, after %d messages; the process was gone after %v",
+		told.Load(), sockets, messages.Load(), time.Since(start).Round(time.Millisecond))
+}
