@@ -246,3 +246,71 @@ func TestNextHandler(t *testing.T) {
 		}
 	})
 }
+
+// What is refused doesn't get to the handler behind.
+func TestRefusedBeforeUpstream(t *testing.T) {
+	u := listenUpstream(t)
+	reached := make(chan struct{}, 100)
+	go func() {
+		for {
+			conn, err := u.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+			reached <- struct{}{}
+		}
+	}()
+	s := start(t, "websocket passthrough {\nallowed_origins https://good.example\nrequire_origin\nmax_connections 1\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+	good := []string{"Origin", "https://good.example"}
+	for _, protocol := range protocols {
+		for name, c := range map[string]struct {
+			status int
+			header []string
+		}{
+			"no origin":               {403, nil},
+			"another origin":          {403, []string{"Origin", "https://bad.example"}},
+			"two origins":             {403, append(good, good...)},
+			"version":                 {426, append(good, "Sec-WebSocket-Version", "8")},
+			"two versions":            {426, append(good, "Sec-WebSocket-Version", "13", "Sec-WebSocket-Version", "13")},
+			"subprotocol with breaks": {400, append(good, "Sec-WebSocket-Protocol", "a b")},
+			"extensions":              {400, append(good, "Sec-WebSocket-Extensions", "=")},
+		} {
+			if p := s.attempt(t, protocol, "/", c.header...); p.res.StatusCode != c.status {
+				t.Errorf("%s, %s: status %d, want %d", protocol, name, p.res.StatusCode, c.status)
+			}
+		}
+	}
+	for name, request := range map[string]string{
+		"no key":       "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
+		"a short key":  "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n\r\n",
+		"a body":       "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 30\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+		"chunked body": "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"POST":         "POST / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+	} {
+		if line := s.raw(t, request).line(); !strings.HasPrefix(line, "HTTP/1.1 40") {
+			t.Errorf("%s: %s", name, line)
+		}
+	}
+	if len(reached) > 0 {
+		t.Errorf("%d refused handshakes got to the upstream", len(reached))
+	}
+	s.attempt(t, "http1", "/", good...) // the test can tell: this one does
+	<-reached
+}
+
+// The limit on sockets holds for those of the handler behind.
+func TestMaxConnectionsOfPassthrough(t *testing.T) {
+	onEveryTunnel(t, "max_connections 1", func(t *testing.T, s *server, u *upstream, protocol string) {
+		closed := len(s.logs.entries("socket closed"))
+		client, app := u.tunnel(s, protocol)
+		if p := s.attempt(t, protocol, "/"); p.res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("status %d, want 503", p.res.StatusCode)
+		}
+		client.send(opText, "not disturbed")
+		app.expectMasked(opText, "not disturbed")
+		app.rw.Close()
+		client.rw.Close()
+		s.logs.await(t, "socket closed", closed+1)
+	})
+}

@@ -48,12 +48,28 @@ type process struct {
 // startProcess runs Caddy with the given config until the test ends.
 func startProcess(t testing.TB, global, site string) *process {
 	t.Helper()
-	p := &process{exited: make(chan error, 1), stderr: new(logBuffer), stdout: new(logBuffer)}
-	p.cmd = exec.Command(os.Args[0], "run", "--config", "-")
-	p.cmd.Env = append(os.Environ(), asCaddy+"=1")
+	p := newProcess("run", "--config", "-")
 	p.admin = filepath.Join(tempDir, rand.Text()) // a path that is short enough for a socket
 	p.cmd.Stdin = bytes.NewReader(p.config(t, global, site))
+	p.run(t, func(msg string) bool {
+		return p.plain != "" && p.secure != "" && msg == "serving initial configuration"
+	})
+	return p
+}
+
+// newProcess prepares Caddy with the given arguments.
+func newProcess(args ...string) *process {
+	p := &process{exited: make(chan error, 1), stderr: new(logBuffer), stdout: new(logBuffer)}
+	p.cmd = exec.Command(os.Args[0], args...)
+	p.cmd.Env = append(os.Environ(), asCaddy+"=1")
 	p.cmd.Stdout = p.stdout
+	return p
+}
+
+// run runs the process until the test ends, and waits for the log message that
+// says it is ready.
+func (p *process) run(t testing.TB, isReady func(msg string) bool) {
+	t.Helper()
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +79,7 @@ func startProcess(t testing.TB, global, site string) *process {
 	}
 	ready := make(chan struct{})
 	go func() {
-		p.watch(stderr, ready)
+		p.watch(stderr, isReady, ready)
 		p.exited <- p.cmd.Wait()
 	}()
 	t.Cleanup(func() {
@@ -79,11 +95,10 @@ func startProcess(t testing.TB, global, site string) *process {
 	case <-time.After(patience):
 		t.Fatal("Caddy doesn't start")
 	}
-	return p
 }
 
 // watch reads Caddy's log, and from it the addresses that it listens on.
-func (p *process) watch(stderr io.Reader, ready chan<- struct{}) {
+func (p *process) watch(stderr io.Reader, isReady func(msg string) bool, ready chan<- struct{}) {
 	var once sync.Once
 	lines := bufio.NewScanner(stderr)
 	lines.Buffer(nil, 1<<20)
@@ -101,7 +116,7 @@ func (p *process) watch(stderr io.Reader, ready chan<- struct{}) {
 		case e.Msg == "port 0 listener":
 			p.secure = e.Actual
 		}
-		if p.plain != "" && p.secure != "" && e.Msg == "serving initial configuration" {
+		if isReady(e.Msg) {
 			once.Do(func() { close(ready) })
 		}
 	}

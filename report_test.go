@@ -528,3 +528,23 @@ func TestEndByGracePeriod(t *testing.T) {
 		t.Errorf("closed by %v with %v (%v), want by %s with 1006", socket["closed_by"], socket["close_code"], socket["error"], byReload)
 	}
 }
+
+// What a client says can't make up log entries.
+func TestLogInjection(t *testing.T) {
+	s := start(t, "log\nwebsocket {\nsubprotocols chat\n}")
+	const forged = `","closed_by":"admin"}` + "\n" + `{"level":"info","msg":"forged"}` + "\x1b[2J"
+	p := s.dial(t, "http1", "/", "Origin", `https://a.example"}\n{"msg":"forged"}`)
+	p.sendClose(4000, forged)
+	p.expectClose(4000, forged)
+	p.rw.Close()
+	_, socket := s.lastAccess(t, 0)
+	if socket["close_reason"] != forged || socket["closed_by"] != "client" {
+		t.Errorf("the log has %v", socket)
+	}
+	if entries := s.logs.entries("forged"); len(entries) > 0 {
+		t.Errorf("a client wrote %v", entries)
+	}
+	if strings.ContainsRune(s.logs.String(), '\x1b') {
+		t.Error("an escape sequence is in the log as it is")
+	}
+}

@@ -1,0 +1,67 @@
+package caddywebsocket
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestEchoCommand(t *testing.T) {
+	p := newProcess("websocket-echo", "--listen", "127.0.0.1:0", "--allowed-origin", "https://a.example",
+		"--allowed-origin", "https://b.example", "--keepalive", "50ms", "--console", "--access-log")
+	p.run(t, func(msg string) bool { return msg == "server running" })
+	for _, origin := range []string{"-", "https://a.example", "https://b.example"} {
+		peer := p.dial(t, "http1", "/any/path", "Origin", origin)
+		peer.send(opPong, peer.expectPing())
+		peer.send(opText, "hello")
+		for f := peer.read(); f.op() != opText; f = peer.read() {
+		}
+		peer.sendClose(1000, "")
+		peer.expectCloseAfterPings(1000, "")
+		peer.rw.Close()
+	}
+	if peer := p.attempt(t, "http1", "/", "Origin", "https://c.example"); peer.res.StatusCode != http.StatusForbidden {
+		t.Errorf("another origin gets %d, want 403", peer.res.StatusCode)
+	}
+	for accept, want := range map[string]int{"text/html": 200, "*/*": http.StatusUpgradeRequired} {
+		req, _ := http.NewRequest(http.MethodGet, "http://"+p.plain, nil)
+		req.Header.Set("Accept", accept)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s gets %d, want %d", accept, res.StatusCode, want)
+		}
+	}
+	p.terminate(t)
+	p.expectExit(t)
+	if n := len(p.stderr.entries("handled request")); n != 6 {
+		t.Errorf("%d entries in the access log, want 6", n)
+	}
+}
+
+func TestEchoCommandWithDomain(t *testing.T) {
+	config := string(mustJSON(echoConfig(new(Handler), ":443", "echo.example.com", false)))
+	if !strings.Contains(config, `"host":["echo.example.com"]`) {
+		t.Errorf("the domain is missing in %s", config)
+	}
+}
+
+func TestEchoCommandRefusals(t *testing.T) {
+	for args, want := range map[string]string{
+		"--keepalive 0s":                  "keepalive '0s': it must be a duration such as 30s, or off",
+		"--keepalive soon":                "keepalive 'soon': it must be",
+		"--allowed-origin example.com":    "allowed_origins 'example.com'",
+		"--listen 127.0.0.1:0 --colorful": "unknown flag: --colorful",
+		"--listen 127.0.0.1:99999":        "invalid",
+	} {
+		cmd := newProcess(append([]string{"websocket-echo"}, strings.Fields(args)...)...).cmd
+		cmd.Stdout = nil
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v, want %q in\n%s", args, err, want, out)
+		}
+	}
+}
