@@ -1,0 +1,217 @@
+package caddywebsocket
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gorilla/websocket"
+)
+
+// An application echoes on the sockets that it accepts, and keeps the requests.
+type application struct {
+	*httptest.Server
+	mu       sync.Mutex // guards requests
+	requests []*http.Request
+}
+
+func startApplication(t *testing.T) *application {
+	t.Helper()
+	a := new(application)
+	a.Server = httptest.NewServer(a)
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	a.requests = append(a.requests, r)
+	a.mu.Unlock()
+	if websocket.IsWebSocketUpgrade(r) {
+		echoWithGorilla(w, r)
+		return
+	}
+	fmt.Fprint(w, "no socket")
+}
+
+// echoWithGorilla accepts a socket and sends every message back.
+func echoWithGorilla(w http.ResponseWriter, r *http.Request) {
+	upgrader := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
+	conn, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		kind, message, err := conn.ReadMessage()
+		if err != nil {
+			return
+		}
+		if err := conn.WriteMessage(kind, message); err != nil {
+			return
+		}
+	}
+}
+
+// received are the requests so far.
+func (a *application) received() []*http.Request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.requests)
+}
+
+func (a *application) address() string { return a.Listener.Addr().String() }
+
+// An authService lets the session "alice" in. It answers a handshake of its own as
+// some servers do: it upgrades.
+type authService struct {
+	*application
+	conns sync.Map // open connections, each by its requests under way
+}
+
+func startAuthService(t *testing.T) *authService {
+	t.Helper()
+	a := &authService{application: new(application)}
+	a.Server = httptest.NewUnstartedServer(a)
+	a.Config.ConnState = func(c net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			a.conns.Delete(c)
+		} else {
+			a.conns.Store(c, state)
+		}
+	}
+	a.Start()
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *authService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if websocket.IsWebSocketUpgrade(r) {
+		a.application.ServeHTTP(w, r)
+		return
+	}
+	a.mu.Lock()
+	a.requests = append(a.requests, r)
+	a.mu.Unlock()
+	switch cookie := r.Header.Get("Cookie"); {
+	case r.Header.Get("X-Forwarded-Uri") == "/redirect":
+		http.Redirect(w, r, "/login", http.StatusFound)
+	case cookie == "session=alice":
+		w.Header().Set("X-User", "alice")
+		fmt.Fprint(w, strings.Repeat("welcome ", 2000))
+	default:
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+	}
+}
+
+// connections is how many connections Caddy has to the service.
+func (a *authService) connections() (n int) {
+	a.conns.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+// startForwardAuth starts the example without the given lines.
+func startForwardAuth(t *testing.T, without ...string) (*process, *application, *authService) {
+	t.Helper()
+	app, auth := startApplication(t), startAuthService(t)
+	replacements := []string{
+		"http://localhost:8080", "localhost:0",
+		"localhost:9091", auth.address(), "localhost:3000", app.address(),
+	}
+	for _, line := range without {
+		if line != "" {
+			replacements = append(replacements, line, "")
+		}
+	}
+	return startExample(t, "forward_auth", replacements...), app, auth
+}
+
+func TestExampleForwardAuth(t *testing.T) {
+	p, app, auth := startForwardAuth(t)
+	for _, protocol := range protocols[1:] {
+		t.Run(protocol, func(t *testing.T) {
+			appBefore, authBefore := len(app.received()), len(auth.received())
+			refused := p.attempt(t, protocol, "/chat?room=1")
+			if got := refused.body(); refused.res.StatusCode != http.StatusUnauthorized || got != "who are you?\n" {
+				t.Errorf("without a session: %d %q, want 401 and the service's words", refused.res.StatusCode, got)
+			}
+			refused = p.attempt(t, protocol, "/redirect")
+			if got := refused.res.Header.Get("Location"); refused.res.StatusCode != http.StatusFound || got != "/login" {
+				t.Errorf("redirected: %d to %q, want 302 to /login", refused.res.StatusCode, got)
+			}
+			if n := len(app.received()) - appBefore; n > 0 {
+				t.Errorf("the application saw %d handshakes that were refused", n)
+			}
+			client := p.dial(t, protocol, "/chat?room=1", "Cookie", "session=alice", "X-User", "mallory")
+			client.echo(opText, "hello")
+			if got := app.received()[appBefore].Header["X-User"]; !slices.Equal(got, []string{"alice"}) {
+				t.Errorf("the application was told the user %q, want alice", got)
+			}
+			questions := slices.DeleteFunc(auth.received()[authBefore:], func(r *http.Request) bool {
+				return r.Header.Get("X-Forwarded-Uri") == "/no-socket" // asks where HTTP/3 is
+			})
+			if len(questions) != 3 {
+				t.Errorf("%d questions for 3 handshakes", len(questions))
+			}
+			for _, q := range questions {
+				expectPlainQuestion(t, q)
+			}
+			client.sendClose(1000, "bye")
+			client.expectClose(1000, "") // gorilla leaves the reason out
+			client.expectEnd()
+		})
+	}
+}
+
+// expectPlainQuestion makes sure that the request doesn't ask for a socket.
+func expectPlainQuestion(t *testing.T, r *http.Request) {
+	t.Helper()
+	if r.Method != http.MethodGet || r.URL.Path != "/verify" {
+		t.Errorf("the service was asked %s %s, want GET /verify", r.Method, r.URL)
+	}
+	for name := range r.Header {
+		if name == "Connection" || name == "Upgrade" || strings.HasPrefix(name, "Sec-Websocket-") {
+			t.Errorf("the service was asked with %s: %s", name, r.Header.Get(name))
+		}
+	}
+}
+
+// Open sockets hold no connection to the service, as each would if its answer were
+// not read at once.
+func TestExampleForwardAuthConnections(t *testing.T) {
+	const sockets = 5
+	for _, c := range []struct {
+		without string
+		want    int
+	}{{"", 1}, {"response_buffers 64KiB", sockets}} {
+		p, _, auth := startForwardAuth(t, c.without)
+		for range sockets {
+			p.dial(t, "http2", "/", "Cookie", "session=alice").echo(opText, "hello")
+		}
+		if n := auth.connections(); n != c.want {
+			t.Errorf("without %q: %d connections to the service, want %d", c.without, n, c.want)
+		}
+	}
+}
+
+// If the question were asked with the fields of the handshake, a service that
+// knows WebSockets would take it for one, and the client would be its client.
+func TestExampleForwardAuthUpgraded(t *testing.T) {
+	p, app, auth := startForwardAuth(t, "header_up -Connection", "header_up -Upgrade", "header_up -Sec-WebSocket-*", "response_buffers 64KiB")
+	for i, protocol := range protocols[1:] {
+		p.dial(t, protocol, "/").echo(opText, "hello")
+		if len(auth.upgraded()) != i+1 || len(app.received()) > 0 {
+			t.Errorf("%s: %d sockets of the service, %d of the application, want %d and none",
+				protocol, len(auth.upgraded()), len(app.received()), i+1)
+		}
+	}
+}
+
+func (a *authService) upgraded() []*http.Request {
+	return slices.DeleteFunc(a.received(), func(r *http.Request) bool { return !websocket.IsWebSocketUpgrade(r) })
+}

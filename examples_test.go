@@ -1,0 +1,86 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// startExample runs Caddy with the Caddyfile of an example until the test ends.
+// The replacements, of what stands in the file by what the test has in its place,
+// give each of its addresses the port 0.
+func startExample(t *testing.T, name string, replacements ...string) *process {
+	t.Helper()
+	p := newProcess("run", "--config", "-")
+	p.admin = filepath.Join(tempDir, rand.Text())
+	p.cmd.Stdin = bytes.NewReader(p.exampleConfig(t, name, replacements...))
+	p.run(t, func(msg string) bool { return msg == "serving initial configuration" })
+	// Sites go by that name.
+	p.plain = strings.Replace(p.plain, "127.0.0.1", "localhost", 1)
+	p.secure = strings.Replace(p.secure, "127.0.0.1", "localhost", 1)
+	if p.secure != "" {
+		p.expectCertificate(t)
+	}
+	return p
+}
+
+// exampleConfig is the config of an example for a process of the test's: on
+// addresses of this machine only, with nothing that needs privileges.
+func (p *process) exampleConfig(t *testing.T, name string, replacements ...string) []byte {
+	t.Helper()
+	text := readFile(t, "examples/"+name+"/Caddyfile")
+	for i := 0; i < len(replacements); i += 2 {
+		if !strings.Contains(text, replacements[i]) {
+			t.Fatalf("the Caddyfile of %s doesn't have %q", name, replacements[i])
+		}
+	}
+	text = strings.NewReplacer(replacements...).Replace(text)
+	data, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
+	if err != nil {
+		t.Fatalf("adapting: %v\n%s", err, text)
+	}
+	var cfg map[string]any
+	if err := json.Unmarshal(data, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	cfg["admin"] = map[string]any{"listen": "unix/" + p.admin, "config": map[string]any{"persist": false}}
+	apps := cfg["apps"].(map[string]any)
+	apps["pki"] = map[string]any{"certificate_authorities": map[string]any{"local": map[string]any{"install_trust": false}}}
+	for _, server := range apps["http"].(map[string]any)["servers"].(map[string]any) {
+		server := server.(map[string]any)
+		if listen := server["listen"].([]any); len(listen) != 1 || listen[0] != ":0" {
+			t.Fatalf("the example listens on %v, want port 0", listen)
+		}
+		plain := regexp.MustCompile(`(?m)^http://`).MatchString(text)
+		if plain {
+			server["listen"] = []string{"127.0.0.1:0"}
+			continue
+		}
+		server["listen"] = []string{"localhost:0"}
+		server["automatic_https"] = map[string]any{"disable_redirects": true}
+	}
+	return mustJSON(cfg)
+}
+
+// expectCertificate waits until the process has made the certificate of its site.
+func (p *process) expectCertificate(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		conn, err := tls.Dial("tcp", p.secure, insecure())
+		if err == nil {
+			conn.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no certificate: %v", err)
+		}
+	}
+}
