@@ -1,0 +1,77 @@
+package caddywebsocket
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+const unitFile = "examples/systemd/caddy.service"
+
+func TestExampleSystemd(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		skipWithout(t, "systemd-analyze in the PATH")
+	}
+	// It wants the binary to be there.
+	unit := filepath.Join(t.TempDir(), "caddy.service")
+	writeFile(t, unit, strings.ReplaceAll(readFile(t, unitFile), "/usr/bin/caddy", os.Args[0]))
+	output, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput()
+	if err != nil || len(output) > 0 {
+		t.Errorf("verifying: %v\n%s", err, output)
+	}
+	// Of 10, up to 5 is "OK" to it, and a unit that hardens nothing has over 9.
+	output, err = exec.Command(analyze, "security", "--no-pager", "--offline=true", "--threshold=25", unit).CombinedOutput()
+	if err != nil {
+		t.Errorf("exposed: %v\n%s", err, output)
+	}
+}
+
+// The commands of the unit are Caddy's, and it tells systemd when it serves and
+// when it stops.
+func TestExampleSystemdNotifies(t *testing.T) {
+	unit := readFile(t, unitFile)
+	dir := t.TempDir()
+	caddyfile := filepath.Join(dir, "Caddyfile")
+	writeFile(t, caddyfile, "{\n\tadmin off\n}\n\nhttp://127.0.0.1:0 {\n\twebsocket\n}\n")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(tempDir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	start := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/caddy (.+)$`).FindStringSubmatch(unit)
+	if start == nil {
+		t.Fatal("no ExecStart")
+	}
+	arguments := strings.Fields(strings.Replace(start[1], "/etc/caddy/Caddyfile", caddyfile, 1))
+	p := newProcess()
+	p.cmd = exec.Command(os.Args[0], arguments...)
+	p.cmd.Stderr = p.stderr
+	p.cmd.Env = append(os.Environ(), asCaddy+"=1", "NOTIFY_SOCKET="+socket.LocalAddr().String())
+	for _, m := range regexp.MustCompile(`(?m)^Environment=(.+)$`).FindAllStringSubmatch(unit, -1) {
+		p.cmd.Env = append(p.cmd.Env, strings.Fields(strings.ReplaceAll(m[1], "/var/lib/caddy", dir))...)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.exited <- p.cmd.Wait() }()
+	t.Cleanup(func() { p.cmd.Process.Kill() })
+	for _, state := range []string{"READY=1", "STOPPING=1"} {
+		socket.SetReadDeadline(time.Now().Add(patience))
+		for said := ""; !strings.Contains(said, state); {
+			buf := make([]byte, 1024)
+			n, err := socket.Read(buf)
+			if err != nil {
+				t.Fatalf("waiting for %s: %v\n%s", state, err, p.stderr)
+			}
+			said = string(buf[:n])
+		}
+		p.terminate(t)
+	}
+	p.expectExit(t)
+}
