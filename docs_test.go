@@ -1,7 +1,9 @@
 package caddywebsocket
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,15 +22,39 @@ func readFile(t *testing.T, name string) string {
 	return string(data)
 }
 
+// caddyfileBlocks are the Caddyfiles that a document shows.
+func caddyfileBlocks(t *testing.T, document string) []string {
+	t.Helper()
+	var blocks []string
+	for _, m := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(readFile(t, document), -1) {
+		blocks = append(blocks, m[1])
+	}
+	if len(blocks) == 0 {
+		t.Errorf("%s shows no Caddyfile", document)
+	}
+	return blocks
+}
+
+// glob are the files of that pattern, of which there must be some.
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no %s: %v", pattern, err)
+	}
+	return names
+}
+
 // The Caddyfiles that people copy are formatted and adapt.
 func TestCaddyfilesAdapt(t *testing.T) {
 	files := map[string]string{"Caddyfile.example": readFile(t, "Caddyfile.example")}
-	for _, m := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(readFile(t, "README.md"), -1) {
-		name, _, _ := strings.Cut(m[1], "\n")
-		files["README.md: "+name] = m[1]
+	for _, name := range glob(t, "examples/*/Caddyfile") {
+		files[name] = readFile(t, name)
 	}
-	if len(files) < 2 {
-		t.Error("README.md shows no Caddyfile")
+	for _, document := range append(glob(t, "docs/*.md"), "README.md") {
+		for i, block := range caddyfileBlocks(t, document) {
+			files[fmt.Sprintf("%s, block %d", document, i+1)] = block
+		}
 	}
 	for name, text := range files {
 		_, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
@@ -38,6 +64,33 @@ func TestCaddyfilesAdapt(t *testing.T) {
 		for _, w := range warnings {
 			t.Errorf("%s: %s", name, w.Message)
 		}
+	}
+}
+
+// The recipes show the examples as they are, all of them, and the README names
+// each.
+func TestRecipesAreTheExamples(t *testing.T) {
+	recipes, readme := readFile(t, "docs/recipes.md"), readFile(t, "README.md")
+	blocks := caddyfileBlocks(t, "docs/recipes.md")
+	for _, folder := range glob(t, "examples/*") {
+		if !strings.Contains(recipes, "](../"+folder+")") {
+			t.Errorf("docs/recipes.md has no link to %s", folder)
+		}
+		if !strings.Contains(readme, "]("+folder+")") {
+			t.Errorf("README.md has no link to %s", folder)
+		}
+		if _, err := os.Stat(folder + "/Caddyfile"); err != nil {
+			continue
+		}
+		i := slices.Index(blocks, readFile(t, folder+"/Caddyfile"))
+		if i < 0 {
+			t.Errorf("docs/recipes.md doesn't show %s/Caddyfile", folder)
+			continue
+		}
+		blocks = slices.Delete(blocks, i, i+1)
+	}
+	for _, block := range blocks {
+		t.Errorf("docs/recipes.md shows what is no example:\n%s", block)
 	}
 }
 
