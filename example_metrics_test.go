@@ -14,9 +14,9 @@ import (
 func TestExampleMetrics(t *testing.T) {
 	var prometheus struct {
 		ScrapeConfigs []struct {
-			JobName        string `yaml:"job_name"`
-			ScrapeInterval string `yaml:"scrape_interval"`
-			MetricsPath    string `yaml:"metrics_path"`
+			JobName        string                       `yaml:"job_name"`
+			ScrapeInterval string                       `yaml:"scrape_interval"`
+			MetricsPath    string                       `yaml:"metrics_path"`
 			StaticConfigs  []struct{ Targets []string } `yaml:"static_configs"`
 		} `yaml:"scrape_configs"`
 	}
