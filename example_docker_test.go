@@ -13,7 +13,7 @@ func TestExampleDocker(t *testing.T) {
 
 // The image is built of what the tests run with.
 func TestExampleDockerVersions(t *testing.T) {
-	dockerfile, gomod, ci := readFile(t, "examples/docker/Dockerfile"), readFile(t, "go.mod"), readFile(t, ".ci/run")
+	dockerfile, gomod, ci := readFile(t, "examples/docker/Dockerfile"), readFile(t, "go.mod"), readFile(t, ".ci/xcaddy")
 	for _, c := range []struct{ what, source, pattern, want string }{
 		{"Caddy", gomod, `caddyserver/caddy/v2 (v\S+)`, "ARG CADDY_VERSION="},
 		{"xcaddy", ci, `cmd/xcaddy@(v\S+)`, "ARG XCADDY_VERSION="},
