@@ -49,18 +49,12 @@ func TestExampleSystemdNotifies(t *testing.T) {
 		t.Fatal("no ExecStart")
 	}
 	arguments := strings.Fields(strings.Replace(start[1], "/etc/caddy/Caddyfile", caddyfile, 1))
-	p := newProcess()
-	p.cmd = exec.Command(os.Args[0], arguments...)
-	p.cmd.Stderr = p.stderr
-	p.cmd.Env = append(os.Environ(), asCaddy+"=1", "NOTIFY_SOCKET="+socket.LocalAddr().String())
+	p := newProcess(arguments...)
+	p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET="+socket.LocalAddr().String())
 	for _, m := range regexp.MustCompile(`(?m)^Environment=(.+)$`).FindAllStringSubmatch(unit, -1) {
 		p.cmd.Env = append(p.cmd.Env, strings.Fields(strings.ReplaceAll(m[1], "/var/lib/caddy", dir))...)
 	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { p.exited <- p.cmd.Wait() }()
-	t.Cleanup(func() { p.cmd.Process.Kill() })
+	p.run(t, func(msg string) bool { return msg == "serving initial configuration" })
 	for _, state := range []string{"READY=1", "STOPPING=1"} {
 		socket.SetReadDeadline(time.Now().Add(patience))
 		for said := ""; !strings.Contains(said, state); {
