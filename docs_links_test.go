@@ -1,0 +1,163 @@
+package caddywebsocket
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// documents are all of the repository's texts.
+func documents(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	return files
+}
+
+// Links lead to files that are there, and to headings that they have.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, file := range documents(t) {
+		for _, m := range link.FindAllStringSubmatch(readFile(t, file), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			path, anchor, _ := strings.Cut(m[1], "#")
+			target := file
+			if path != "" {
+				target = filepath.Join(filepath.Dir(file), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", file, m[1], err)
+			} else if anchor != "" && !anchors(readFile(t, target))[anchor] {
+				t.Errorf("%s links to %s, and there is no such heading", file, m[1])
+			}
+		}
+	}
+}
+
+// anchors are the anchors of a document's headings, as GitHub makes them.
+func anchors(text string) map[string]bool {
+	found := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		text := regexp.MustCompile(`\[([^]]*)\]\([^)]*\)`).ReplaceAllString(strings.ToLower(m[1]), "$1")
+		word := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(text, "")
+		found[strings.ReplaceAll(word, " ", "-")] = true
+	}
+	return found
+}
+
+// The tests that the documents name are there.
+func TestNamedTests(t *testing.T) {
+	var code strings.Builder
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		code.WriteString(readFile(t, file))
+	}
+	for _, file := range documents(t) {
+		for _, name := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(readFile(t, file), -1) {
+			if !strings.Contains(code.String(), "func "+name[1]+"(") {
+				t.Errorf("%s names %s, which is not there", file, name[1])
+			}
+		}
+	}
+}
+
+// JSON that stands below a Caddyfile is the handler that it adapts to.
+func TestJSONBesideCaddyfile(t *testing.T) {
+	pair := regexp.MustCompile("(?s)```caddyfile\n([^`]*)```\n\n```json\n(\\{[^`]*)```")
+	pairs := 0
+	for _, file := range documents(t) {
+		for _, m := range pair.FindAllStringSubmatch(readFile(t, file), -1) {
+			pairs++
+			adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(m[1]), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var config, shown any
+			if err := json.Unmarshal(adapted, &config); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal([]byte(m[2]), &shown); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			if got := findHandler(config); !reflect.DeepEqual(got, shown) {
+				t.Errorf("%s shows\n%v, the Caddyfile adapts to\n%v", file, shown, got)
+			}
+		}
+	}
+	if pairs == 0 {
+		t.Error("no document shows the same config twice")
+	}
+}
+
+// findHandler finds a handler of ours in a config.
+func findHandler(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		if v["handler"] == "websocket" {
+			return v
+		}
+		for _, child := range v {
+			if h := findHandler(child); h != nil {
+				return h
+			}
+		}
+	case []any:
+		for _, child := range v {
+			if h := findHandler(child); h != nil {
+				return h
+			}
+		}
+	}
+	return nil
+}
+
+// What is told of sessions is what the document says.
+func TestObservabilityDocument(t *testing.T) {
+	text := readFile(t, "docs/observability.md")
+	s := &session{handler: new(Handler)}
+	names := []string{"host", "path", "client_ip", "user_id", "proto", "age"}
+	for _, f := range s.report() {
+		names = append(names, f.name)
+	}
+	for _, name := range names {
+		if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, `"`+name+`":`) {
+			t.Errorf("docs/observability.md doesn't say what %s is", name)
+		}
+	}
+	for _, by := range []cause{
+		byClient, byServer, byKeepaliveTimeout, byWriteTimeout, byLifetime, byReload, byShutdown, byAdmin, byUpstream, byError,
+	} {
+		if !strings.Contains(text, "`"+string(by)+"`") {
+			t.Errorf("docs/observability.md doesn't say what closed_by %s is", by)
+		}
+	}
+	for _, result := range append([]string{handshakeAccepted, handshakeDeclined, handshakeFailed}, refusalNames()...) {
+		if !strings.Contains(text, "`"+result+"`") {
+			t.Errorf("docs/observability.md doesn't have the handshake result %s", result)
+		}
+	}
+}
+
+func refusalNames() (names []string) {
+	for _, name := range refusals {
+		names = append(names, name)
+	}
+	return names
+}
