@@ -24,8 +24,10 @@ func (w *hijackWriter) WriteHeader(status int) {
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
 
-// answerSize is room for most answers to a handshake, in bytes.
-const answerSize = 256
+// hijackedSize is that of the buffers of a connection that the next handler
+// takes over, in bytes: room for most answers to a handshake. What is larger
+// goes past them.
+const hijackedSize = 512
 
 func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
@@ -42,8 +44,9 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	t.passed = true // the answer is a tunnel, or the application's own affair
 	t.begin(streamOf(conn, brw, w.r, time.Duration(t.handler.WriteTimeout)))
 	c := &tunnelConn{conn, t}
-	brw.Reader.Reset(c)
-	brw.Writer = bufio.NewWriterSize(c, answerSize) // lets go of one of 4 KiB
+	// In their place, for the HTTP server holds on to them, with 4 KiB each.
+	*brw.Reader = *bufio.NewReaderSize(c, hijackedSize)
+	*brw.Writer = *bufio.NewWriterSize(c, hijackedSize)
 	return c, brw, nil
 }
 
