@@ -3,19 +3,11 @@ package caddywebsocket
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 
 	"golang.org/x/net/idna"
 )
-
-// An origin is a parsed scheme://host[:port], the form in which browsers
-// send it (RFC 6454 §6.2). Scheme and host are in lower case, and the port is
-// that of the scheme where none is given.
-type origin struct {
-	scheme, host, port string
-}
 
 // An originPattern is one entry of allowed_origins.
 type originPattern struct {
@@ -162,99 +154,6 @@ func repairOrigin(s string) string {
 		port = ":" + port
 	}
 	return scheme + "://" + wildcard + host + port
-}
-
-// parseOrigin parses the ASCII serialization of an origin: a scheme, "://", a
-// host, and a port unless it is the scheme's own. A path, even "/", a list of
-// origins or anything else around it is an error.
-func parseOrigin(s string) (origin, error) {
-	scheme, authority, ok := strings.Cut(s, "://")
-	if !ok || !validScheme(scheme) {
-		return origin{}, errors.New("an origin starts with a scheme such as 'https://'")
-	}
-	o := origin{scheme: strings.ToLower(scheme)}
-	var err error
-	if o.host, o.port, err = splitAuthority(authority); err != nil {
-		return origin{}, err
-	}
-	if o.port == "" {
-		o.port = defaultPort(o.scheme)
-	}
-	return o, nil
-}
-
-// requestOrigin is the origin of a page served by the site that a request was
-// made to; the zero origin, which nothing equals, when host is malformed.
-func requestOrigin(secure bool, host string) origin {
-	scheme := "http"
-	if secure {
-		scheme = "https"
-	}
-	o, err := parseOrigin(scheme + "://" + host)
-	if err != nil {
-		return origin{}
-	}
-	return o
-}
-
-// splitAuthority splits host[:port] and puts the host in lower case.
-func splitAuthority(s string) (host, port string, err error) {
-	if strings.ContainsAny(s, ", ") {
-		return "", "", errors.New("an entry is one origin: write each as an entry of its own")
-	}
-	if strings.ContainsAny(s, "/?#@") {
-		return "", "", errors.New("an origin has no user name, path, query or fragment")
-	}
-	host = s
-	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
-		host, port = s[:i], s[i+1:]
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-			return "", "", fmt.Errorf("port '%s' is not a number from 1 to 65535", port)
-		}
-	}
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
-		if err != nil || !addr.Is6() || addr.Zone() != "" || !strings.HasSuffix(inner, "]") {
-			return "", "", fmt.Errorf("host '%s' is not an IPv6 address in brackets", host)
-		}
-		return "[" + addr.String() + "]", port, nil
-	}
-	switch {
-	case host == "":
-		return "", "", errors.New("an origin names a host")
-	case host[0] == '.' && host != ".": // which Electron apps have
-		return "", "", errors.New("a host name doesn't start with a dot")
-	}
-	for i := 0; i < len(host); i++ {
-		if !isAlnum(host[i]) && host[i] != '-' && host[i] != '.' && host[i] != '_' {
-			return "", "", fmt.Errorf("host '%s' has a character that host names don't have", host)
-		}
-	}
-	return strings.ToLower(host), port, nil
-}
-
-// validScheme reports whether s is a scheme (RFC 3986 §3.1).
-func validScheme(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if !isAlnum(s[i]) && (i == 0 || s[i] != '+' && s[i] != '-' && s[i] != '.') {
-			return false
-		}
-	}
-	return s != "" && (s[0] < '0' || s[0] > '9')
-}
-
-func isAlnum(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-func defaultPort(scheme string) string {
-	switch scheme {
-	case "http":
-		return "80"
-	case "https":
-		return "443"
-	}
-	return ""
 }
 
 // An originPolicy decides which origins may open a socket.

@@ -1,0 +1,94 @@
+package caddywebsocket
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
+)
+
+func (h *Handler) setDefaults() {
+	if h.Mode == "" {
+		h.Mode = modeEcho
+	}
+	if h.KeepaliveInterval == 0 {
+		h.KeepaliveInterval = caddy.Duration(defaultKeepaliveInterval)
+	}
+	if h.KeepaliveInterval > 0 && h.KeepaliveTimeout == 0 {
+		h.KeepaliveTimeout = 2 * h.KeepaliveInterval
+	}
+	if h.BufferSize == 0 {
+		h.BufferSize = defaultBufferSize
+	}
+	if h.Compression == "" && h.Mode == modeEcho {
+		h.Compression = "off"
+	}
+	if h.WriteTimeout == 0 {
+		h.WriteTimeout = caddy.Duration(defaultWriteTimeout)
+	}
+}
+
+// Validate makes sure that the config makes sense.
+func (h *Handler) Validate() error {
+	if h.Mode != modeEcho && h.Mode != modePassthrough {
+		return fmt.Errorf("mode '%s': it must be echo or passthrough", h.Mode)
+	}
+	if h.KeepaliveInterval < 0 && h.KeepaliveTimeout != 0 {
+		return fmt.Errorf("keepalive_timeout '%s': there is none when keepalive is off", time.Duration(h.KeepaliveTimeout))
+	}
+	if h.KeepaliveInterval > 0 && h.KeepaliveTimeout <= h.KeepaliveInterval {
+		return fmt.Errorf("keepalive_timeout '%s': it must be longer than the interval, which is '%s'",
+			time.Duration(h.KeepaliveTimeout), time.Duration(h.KeepaliveInterval))
+	}
+	if h.BufferSize < minBufferSize || h.BufferSize > maxBufferSize {
+		return fmt.Errorf("buffer_size '%d': it must be from %d to %d bytes", h.BufferSize, minBufferSize, maxBufferSize)
+	}
+	if h.Mode == modePassthrough && len(h.Subprotocols) > 0 {
+		return fmt.Errorf("subprotocols '%s': in passthrough the next handler chooses", strings.Join(h.Subprotocols, " "))
+	}
+	if h.Mode == modePassthrough && h.Console {
+		return errors.New("console: it is for echo, not for passthrough")
+	}
+	for i, name := range h.Subprotocols {
+		if !httpguts.ValidHeaderFieldName(name) { // a token, as a field name is
+			return fmt.Errorf("subprotocols '%s': it must be a token, of letters, digits and !#$%%&'*+-.^_`|~", name)
+		}
+		if slices.Contains(h.Subprotocols[:i], name) {
+			return fmt.Errorf("subprotocols '%s': it stands twice", name)
+		}
+	}
+	switch h.Compression {
+	case "", "on", "off":
+	default:
+		return fmt.Errorf("compression '%s': it must be on or off", h.Compression)
+	}
+	if h.MaxConnections > 0 && h.MaxConnectionsPerClient > h.MaxConnections {
+		return fmt.Errorf("max_connections_per_client '%d': it can't be more than max_connections, which is '%d'",
+			h.MaxConnectionsPerClient, h.MaxConnections)
+	}
+	for _, o := range []struct {
+		name     string
+		value    any
+		negative bool
+	}{
+		{"max_message_size", h.MaxMessageSize, h.MaxMessageSize < 0},
+		{"max_connections", h.MaxConnections, h.MaxConnections < 0},
+		{"max_connections_per_client", h.MaxConnectionsPerClient, h.MaxConnectionsPerClient < 0},
+		{"write_timeout", time.Duration(h.WriteTimeout), h.WriteTimeout < 0},
+		{"max_lifetime", time.Duration(h.MaxLifetime), h.MaxLifetime < 0},
+		{"close_delay", time.Duration(h.CloseDelay), h.CloseDelay < 0},
+	} {
+		if o.negative {
+			return fmt.Errorf("%s '%v': it can't be negative", o.name, o.value)
+		}
+	}
+	if h.Mode == modePassthrough && len(h.AllowedOrigins) == 0 {
+		h.logger.Warn("pages of any origin may open sockets with their visitors' cookies; " +
+			"name the origins in allowed_origins, or write '*' there if that is meant")
+	}
+	return nil
+}
