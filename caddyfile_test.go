@@ -4,15 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
-	"reflect"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -208,44 +201,6 @@ func TestConfigLimits(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
-	const echo = `{"mode":"echo","keepalive_interval":120000000000,"keepalive_timeout":240000000000,` +
-		`"buffer_size":4096,"compression":"off","write_timeout":10000000000}`
-	tests := []struct{ directive, config, want string }{
-		{"websocket", `{}`, echo},
-		{"websocket echo", `{"mode": "echo"}`, echo},
-		{
-			"websocket passthrough", `{"mode": "passthrough"}`,
-			`{"mode":"passthrough","keepalive_interval":120000000000,"keepalive_timeout":240000000000,` +
-				`"buffer_size":4096,"write_timeout":10000000000}`,
-		},
-		{
-			"websocket {\nkeepalive 30s\n}", `{"keepalive_interval": "30s"}`,
-			`{"mode":"echo","keepalive_interval":30000000000,"keepalive_timeout":60000000000,` +
-				`"buffer_size":4096,"compression":"off","write_timeout":10000000000}`,
-		},
-		{
-			"websocket {\nkeepalive off\n}", `{"keepalive_interval": -1}`,
-			`{"mode":"echo","keepalive_interval":-1,` +
-				`"buffer_size":4096,"compression":"off","write_timeout":10000000000}`,
-		},
-	}
-	for _, test := range tests {
-		h, err := parse(test.directive)
-		if err != nil {
-			t.Errorf("%q: %v", test.directive, err)
-			continue
-		}
-		for _, config := range [][]byte{mustJSON(h), []byte(test.config)} {
-			if h, err := load(t, config); err != nil {
-				t.Errorf("%q: %s: %v", test.directive, config, err)
-			} else if got := string(mustJSON(h)); got != test.want {
-				t.Errorf("%q: %s:\n got %s\nwant %s", test.directive, config, got, test.want)
-			}
-		}
-	}
-}
-
 func TestPassthroughWarnsOfAnyOrigin(t *testing.T) {
 	s := start(t, `
 		websocket /any passthrough
@@ -262,107 +217,6 @@ func TestPassthroughWarnsOfAnyOrigin(t *testing.T) {
 	for _, e := range entries {
 		if e["level"] != "warn" || e["logger"] != "http.handlers.websocket" {
 			t.Errorf("logged as %v", e)
-		}
-	}
-}
-
-// TestOptionsAgree compares the options of the grammar comment with those of
-// the parser, of the JSON and of the golden files.
-func TestOptionsAgree(t *testing.T) {
-	source, err := parser.ParseFile(token.NewFileSet(), "caddyfile.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := grammar(source)
-	if len(options) == 0 {
-		t.Fatal("no options in the grammar comment")
-	}
-	known := func(option string) bool {
-		_, err := parse("websocket {\n" + option + "\n}")
-		return err == nil || !strings.Contains(err.Error(), "unrecognized websocket option")
-	}
-	for _, option := range options {
-		if !known(option) {
-			t.Errorf("option %s of the grammar comment is unknown to the parser", option)
-		}
-		if _, err := os.Stat("testdata/adapt/option_" + option + ".caddyfiletest"); err != nil {
-			t.Errorf("option %s has no golden file: %v", option, err)
-		}
-	}
-	// The parser knows no more than its own source names.
-	ast.Inspect(source, func(n ast.Node) bool {
-		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-			word, err := strconv.Unquote(lit.Value)
-			if err == nil && !strings.ContainsAny(word, " /") && known(word) && !slices.Contains(options, word) {
-				t.Errorf("option %s of the parser is not in the grammar comment", word)
-			}
-		}
-		return true
-	})
-	fields := []string{"mode"}
-	for _, option := range options {
-		switch option {
-		case "keepalive":
-			fields = append(fields, "keepalive_interval", "keepalive_timeout")
-		case "max_connections":
-			fields = append(fields, option, "max_connections_per_client")
-		default:
-			fields = append(fields, option)
-		}
-	}
-	if got := jsonNames(); !slices.Equal(got, fields) {
-		t.Errorf("the fields in JSON are\n%v, want\n%v", got, fields)
-	}
-}
-
-// grammar gives the options in the comment on UnmarshalCaddyfile.
-func grammar(source *ast.File) []string {
-	var options []string
-	for _, decl := range source.Decls {
-		if f, ok := decl.(*ast.FuncDecl); ok && f.Name.Name == "UnmarshalCaddyfile" {
-			for _, m := range regexp.MustCompile(`(?m)^\t\t(\w+)`).FindAllStringSubmatch(f.Doc.Text(), -1) {
-				options = append(options, m[1])
-			}
-		}
-	}
-	return options
-}
-
-// jsonNames gives the names of the fields of Handler in JSON.
-func jsonNames() []string {
-	var names []string
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Handler]()) {
-		if field.IsExported() {
-			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// TestFieldCommentsEndInDefault reads the comments that are the documentation
-// of the JSON.
-func TestFieldCommentsEndInDefault(t *testing.T) {
-	source, err := parser.ParseFile(token.NewFileSet(), "module.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler, ok := source.Scope.Lookup("Handler").Decl.(*ast.TypeSpec)
-	if !ok {
-		t.Fatal("no type Handler")
-	}
-	for _, field := range handler.Type.(*ast.StructType).Fields.List {
-		for _, name := range field.Names {
-			if !name.IsExported() {
-				continue
-			}
-			lines := strings.Split(strings.TrimSpace(field.Doc.Text()), "\n")
-			if last := lines[len(lines)-1]; !strings.HasPrefix(last, "Default: ") {
-				t.Errorf("the comment on %s ends in %q", name, last)
-			}
-			if strings.HasPrefix(lines[0], name.Name) {
-				t.Errorf("the comment on %s starts with its name, which the documentation doesn't show", name)
-			}
 		}
 	}
 }

@@ -1,178 +1,15 @@
 package caddywebsocket
 
 import (
-	"bufio"
 	"bytes"
 	"io"
-	"net"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 )
-
-// pipe opens a socket of handler h over a net.Pipe. In a synctest bubble, where
-// it is meant to be used, time passes when all are waiting, and the test fails
-// if a goroutine is left in the end.
-func pipe(t *testing.T, h *Handler) *peer {
-	t.Helper()
-	server, client := net.Pipe()
-	return pipeOver(t, h, server, client)
-}
-
-// pipeOver is pipe with the two ends given.
-func pipeOver(t *testing.T, h *Handler, server, client net.Conn) *peer {
-	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
-	t.Cleanup(cancel)
-	if err := h.Provision(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	h.logger = zap.NewNop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		newSession(h, httptest.NewRequest("GET", "/", nil)).echo(&accepted{
-			stream:  newConnStream(server, server, nil, time.Duration(h.WriteTimeout)),
-			deflate: h.Compression == "on",
-		})
-	}()
-	t.Cleanup(func() {
-		client.Close()
-		<-done
-	})
-	return &peer{
-		t: t, name: "pipe", rw: client, br: bufio.NewReader(client),
-		deadline: func(time.Time) error { return nil },
-	}
-}
-
-// bubble runs f in a synctest bubble, and what it leaves for Cleanup, too.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, f)
-}
-
-// expectPingAt makes sure that the next frame is a Ping and comes after d.
-func (p *peer) expectPingAt(d time.Duration) {
-	p.t.Helper()
-	start := time.Now()
-	p.expectPing()
-	if waited := time.Since(start); waited != d {
-		p.t.Fatalf("a ping came after %v, want %v", waited, d)
-	}
-}
-
-// nextIsPing waits for a frame and tells whether it is a Ping.
-func (p *peer) nextIsPing() bool {
-	p.t.Helper()
-	first, err := p.br.Peek(1)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return first[0] == finBit|byte(opPing)
-}
-
-// expectSilence makes sure that nothing comes for d.
-func (p *peer) expectSilence(d time.Duration) {
-	p.t.Helper()
-	conn := p.rw.(net.Conn)
-	conn.SetReadDeadline(time.Now().Add(d))
-	if b, err := p.br.Peek(1); err == nil {
-		p.t.Fatalf("got byte %#x, want silence", b)
-	}
-	conn.SetReadDeadline(time.Time{})
-	p.br.Reset(conn)
-}
-
-func TestPingWhenSilent(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		p := pipe(t, new(Handler))
-		for range 5 {
-			p.expectPingAt(2 * time.Minute)
-			p.send(opPong, "")
-		}
-		time.Sleep(time.Minute)
-		p.echo(opText, "not silent")
-		p.expectPingAt(2 * time.Minute)
-		p.bye()
-	})
-}
-
-func TestNoPingWhenBusy(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		p := pipe(t, new(Handler))
-		for range 30 {
-			p.expectSilence(time.Minute)
-			p.echo(opText, "busy")
-		}
-		p.bye()
-	})
-}
-
-func TestPingWhenOneDirectionIsSilent(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		p := pipe(t, new(Handler))
-		// The server hears something each minute and has nothing to answer.
-		for range 10 {
-			p.expectSilence(time.Minute)
-			p.send(opPong, "unsolicited")
-			p.expectPingAt(time.Minute)
-		}
-		p.bye()
-	})
-}
-
-func TestDeadPeerIsCut(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := &Handler{KeepaliveInterval: caddy.Duration(30 * time.Second), KeepaliveTimeout: caddy.Duration(100 * time.Second)}
-		p := pipe(t, h)
-		p.expectPingAt(30 * time.Second)
-		p.expectPingAt(30 * time.Second)
-		p.expectPingAt(30 * time.Second)
-		start := time.Now()
-		p.expectClose(1001, "keepalive timeout")
-		if waited := time.Since(start); waited != 10*time.Second {
-			t.Errorf("the close frame came %v after the last ping, want 10s", waited)
-		}
-		p.expectEnd()
-		if waited := time.Since(start); waited != 10*time.Second+lastWords {
-			t.Errorf("the end came %v after the last ping, want %v", waited, 10*time.Second+lastWords)
-		}
-	})
-}
-
-func TestAnyByteIsLife(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		p := pipe(t, new(Handler))
-		frame := clientFrame(finBit|byte(opText), []byte("a slow frame"))
-		for i := range frame {
-			p.write(frame[i : i+1])
-			if i < len(frame)-1 {
-				p.expectPing() // for the other direction is silent
-				time.Sleep(time.Minute)
-			}
-		}
-		p.expect(opText, "a slow frame")
-		p.bye()
-	})
-}
-
-func TestKeepaliveOff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		p := pipe(t, &Handler{KeepaliveInterval: -1})
-		p.expectSilence(365 * 24 * time.Hour)
-		p.echo(opText, "still there")
-		p.bye()
-	})
-}
 
 func TestStalledWriteIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -355,32 +192,6 @@ func TestClientGone(t *testing.T) {
 		defer sessions.mu.Unlock()
 		if n := len(sessions.open); n != 0 {
 			t.Errorf("%d sessions are open", n)
-		}
-	})
-}
-
-// A Ping that can't be written ends the session, long before the timeout.
-func TestPingThatFails(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := &Handler{KeepaliveInterval: caddy.Duration(time.Minute), KeepaliveTimeout: caddy.Duration(time.Hour)}
-		open := func() (n int) {
-			for _, s := range sessions.find(nil) {
-				if s.handler == h {
-					n++
-				}
-			}
-			return n
-		}
-		pipe(t, h)
-		time.Sleep(time.Minute + defaultWriteTimeout*9/8 - time.Second)
-		synctest.Wait()
-		if open() != 1 {
-			t.Fatal("the session has ended, while its ping may still be sent")
-		}
-		time.Sleep(time.Second + time.Millisecond)
-		synctest.Wait()
-		if open() != 0 {
-			t.Error("the session is still open")
 		}
 	})
 }

@@ -1,0 +1,117 @@
+package caddywebsocket
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func TestPingWhenSilent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := pipe(t, new(Handler))
+		for range 5 {
+			p.expectPingAt(2 * time.Minute)
+			p.send(opPong, "")
+		}
+		time.Sleep(time.Minute)
+		p.echo(opText, "not silent")
+		p.expectPingAt(2 * time.Minute)
+		p.bye()
+	})
+}
+
+func TestNoPingWhenBusy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := pipe(t, new(Handler))
+		for range 30 {
+			p.expectSilence(time.Minute)
+			p.echo(opText, "busy")
+		}
+		p.bye()
+	})
+}
+
+func TestPingWhenOneDirectionIsSilent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := pipe(t, new(Handler))
+		// The server hears something each minute and has nothing to answer.
+		for range 10 {
+			p.expectSilence(time.Minute)
+			p.send(opPong, "unsolicited")
+			p.expectPingAt(time.Minute)
+		}
+		p.bye()
+	})
+}
+
+func TestDeadPeerIsCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &Handler{KeepaliveInterval: caddy.Duration(30 * time.Second), KeepaliveTimeout: caddy.Duration(100 * time.Second)}
+		p := pipe(t, h)
+		p.expectPingAt(30 * time.Second)
+		p.expectPingAt(30 * time.Second)
+		p.expectPingAt(30 * time.Second)
+		start := time.Now()
+		p.expectClose(1001, "keepalive timeout")
+		if waited := time.Since(start); waited != 10*time.Second {
+			t.Errorf("the close frame came %v after the last ping, want 10s", waited)
+		}
+		p.expectEnd()
+		if waited := time.Since(start); waited != 10*time.Second+lastWords {
+			t.Errorf("the end came %v after the last ping, want %v", waited, 10*time.Second+lastWords)
+		}
+	})
+}
+
+func TestAnyByteIsLife(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := pipe(t, new(Handler))
+		frame := clientFrame(finBit|byte(opText), []byte("a slow frame"))
+		for i := range frame {
+			p.write(frame[i : i+1])
+			if i < len(frame)-1 {
+				p.expectPing() // for the other direction is silent
+				time.Sleep(time.Minute)
+			}
+		}
+		p.expect(opText, "a slow frame")
+		p.bye()
+	})
+}
+
+func TestKeepaliveOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := pipe(t, &Handler{KeepaliveInterval: -1})
+		p.expectSilence(365 * 24 * time.Hour)
+		p.echo(opText, "still there")
+		p.bye()
+	})
+}
+
+// A Ping that can't be written ends the session, long before the timeout.
+func TestPingThatFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &Handler{KeepaliveInterval: caddy.Duration(time.Minute), KeepaliveTimeout: caddy.Duration(time.Hour)}
+		open := func() (n int) {
+			for _, s := range sessions.find(nil) {
+				if s.handler == h {
+					n++
+				}
+			}
+			return n
+		}
+		pipe(t, h)
+		time.Sleep(time.Minute + defaultWriteTimeout*9/8 - time.Second)
+		synctest.Wait()
+		if open() != 1 {
+			t.Fatal("the session has ended, while its ping may still be sent")
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		synctest.Wait()
+		if open() != 0 {
+			t.Error("the session is still open")
+		}
+	})
+}

@@ -1,0 +1,105 @@
+package caddywebsocket
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/gorilla/websocket"
+)
+
+// Other answers than an accepted handshake reach the client as they are.
+func TestTunnelRefusedByUpstream(t *testing.T) {
+	for _, status := range []int{200, 301, 401, 404, 426, 500} {
+		upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Upstream", "yes")
+			w.WriteHeader(status)
+			fmt.Fprint(w, "no socket")
+		}))
+		defer upstream.Close()
+		s := start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+upstream.Listener.Addr().String())
+		for _, protocol := range protocols {
+			p := s.attempt(t, protocol, "/")
+			if p.res.StatusCode != status || p.res.Header.Get("X-Upstream") != "yes" || p.body() != "no socket" {
+				t.Errorf("%s: status %d, want the upstream's %d", protocol, p.res.StatusCode, status)
+			}
+		}
+	}
+}
+
+// gorilla's server, behind reverse_proxy, doesn't notice.
+func TestTunnelToGorilla(t *testing.T) {
+	s := start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+echoUpstream(t))
+	conn, _, err := (&websocket.Dialer{EnableCompression: true}).Dial("ws://"+s.plain, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for i := range 2000 {
+		want := letters(i % 5000)
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := conn.ReadMessage(); err != nil || string(got) != want {
+			t.Fatalf("message %d: got %.20q, %v", i, got, err)
+		}
+	}
+}
+
+// upgradingHandler is a Caddy handler that accepts sockets by itself, as gorilla
+// does it: it takes the connection over and writes the answer to it.
+type upgradingHandler struct{}
+
+func (upgradingHandler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.test_upgrade", New: func() caddy.Module { return new(upgradingHandler) }}
+}
+
+func (upgradingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	conn, err := new(websocket.Upgrader).Upgrade(w, r, nil)
+	if err != nil {
+		return nil
+	}
+	go func() { // as many do
+		defer conn.Close()
+		for {
+			kind, message, err := conn.ReadMessage()
+			if err != nil {
+				return
+			}
+			conn.WriteMessage(kind, message)
+		}
+	}()
+	return nil
+}
+
+func init() {
+	caddy.RegisterModule(upgradingHandler{})
+	httpcaddyfile.RegisterHandlerDirective("test_upgrade", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		return upgradingHandler{}, nil
+	})
+	httpcaddyfile.RegisterDirectiveOrder("test_upgrade", httpcaddyfile.Before, "respond")
+}
+
+func TestTunnelToAnyHandler(t *testing.T) {
+	s := start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 100ms 10s\nmax_lifetime 2s\n}\ntest_upgrade")
+	for _, protocol := range []string{"http1", "tls"} {
+		p := s.dial(t, protocol, "/")
+		p.echo(opText, letters(100_000))
+		p.send(opPong, p.expectPing())
+		p.echo(opText, "still in step")
+		p.sendClose(3000, "")
+		p.expectCloseAfterPings(3000, "")
+		p.expectEnd()
+		p.rw.Close()
+
+		p = s.dial(t, protocol, "/")
+		p.echo(opText, "hello")
+		p.expectCloseAfterPings(1001, "lifetime")
+		p.sendClose(1001, "")
+		p.expectEnd()
+	}
+}

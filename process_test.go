@@ -1,0 +1,192 @@
+package caddywebsocket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+// asCaddy is the environment variable that makes the test binary Caddy.
+const asCaddy = "CADDY_WEBSOCKET_TEST_MAIN"
+
+func init() {
+	if os.Getenv(asCaddy) != "" {
+		caddycmd.Main()
+	}
+}
+
+// A process is Caddy in a process of its own.
+type process struct {
+	server
+	cmd    *exec.Cmd
+	admin  string // the socket of its admin API
+	exited chan error
+	stderr *logBuffer
+	stdout *logBuffer
+}
+
+// startProcess runs Caddy with the given config until the test ends.
+func startProcess(t testing.TB, global, site string) *process {
+	t.Helper()
+	p := newProcess("run", "--config", "-")
+	p.admin = filepath.Join(tempDir, rand.Text()) // a path that is short enough for a socket
+	p.cmd.Stdin = bytes.NewReader(p.config(t, global, site))
+	p.run(t, func(msg string) bool {
+		return p.plain != "" && p.secure != "" && msg == "serving initial configuration"
+	})
+	return p
+}
+
+// newProcess prepares Caddy with the given arguments.
+func newProcess(args ...string) *process {
+	p := &process{exited: make(chan error, 1), stderr: new(logBuffer), stdout: new(logBuffer)}
+	p.cmd = exec.Command(os.Args[0], args...)
+	p.cmd.Env = append(os.Environ(), asCaddy+"=1")
+	p.cmd.Stdout = p.stdout
+	return p
+}
+
+// run runs the process until the test ends, and waits for the log message that
+// says it is ready.
+func (p *process) run(t testing.TB, isReady func(msg string) bool) {
+	t.Helper()
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	go func() {
+		p.watch(stderr, isReady, ready)
+		p.exited <- p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		if t.Failed() {
+			t.Logf("Caddy's log:\n%s", p.stderr)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-p.exited:
+		t.Fatalf("Caddy ended: %v\n%s", err, p.stderr)
+	case <-time.After(patience):
+		t.Fatal("Caddy doesn't start")
+	}
+}
+
+// watch reads Caddy's log, and from it the addresses that it listens on.
+func (p *process) watch(stderr io.Reader, isReady func(msg string) bool, ready chan<- struct{}) {
+	var once sync.Once
+	lines := bufio.NewScanner(stderr)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		fmt.Fprintf(p.stderr, "%s\n", lines.Bytes())
+		var e struct {
+			Msg    string
+			Input  string `json:"input_address"`
+			Actual string `json:"actual_address"`
+		}
+		json.Unmarshal(lines.Bytes(), &e)
+		switch {
+		case e.Msg == "port 0 listener" && strings.HasPrefix(e.Input, "127.0.0.1"):
+			p.plain = e.Actual
+		case e.Msg == "port 0 listener":
+			p.secure = e.Actual
+		}
+		if isReady(e.Msg) {
+			once.Do(func() { close(ready) })
+		}
+	}
+}
+
+// config is the config of the process: it logs to standard error and has an
+// admin API.
+func (p *process) config(t testing.TB, global, site string) []byte {
+	t.Helper()
+	var cfg map[string]any
+	if err := json.Unmarshal(config(t, "", global, site), &cfg); err != nil {
+		t.Fatal(err)
+	}
+	delete(cfg, "logging")
+	cfg["admin"] = map[string]any{"listen": "unix/" + p.admin, "config": map[string]any{"persist": false}}
+	return mustJSON(cfg)
+}
+
+// call calls the admin API.
+func (p *process) call(method, path string, body []byte) (status int, answer string, err error) {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return net.Dial("unix", p.admin)
+		},
+	}}
+	req, err := http.NewRequest(method, "http://caddy"+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	message, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(message), err
+}
+
+// post calls the admin API for something that must work.
+func (p *process) post(path string, body []byte) error {
+	status, answer, err := p.call(http.MethodPost, path, body)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s: status %d: %s", path, status, answer)
+	}
+	return err
+}
+
+// reload replaces the config of the process.
+func (p *process) reload(t *testing.T, global, site string) {
+	t.Helper()
+	if err := p.post("/load", p.config(t, global, site)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// terminate sends SIGTERM.
+func (p *process) terminate(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expectExit makes sure that the process ends, and well.
+func (p *process) expectExit(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-p.exited:
+		if err != nil {
+			t.Errorf("Caddy ended: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("Caddy doesn't exit")
+	}
+}
