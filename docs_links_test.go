@@ -61,21 +61,27 @@ func anchors(text string) map[string]bool {
 
 // The tests that the documents name are there.
 func TestNamedTests(t *testing.T) {
-	var code strings.Builder
-	files, err := filepath.Glob("*_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		code.WriteString(readFile(t, file))
-	}
+	code := testCode(t)
 	for _, file := range documents(t) {
 		for _, name := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(readFile(t, file), -1) {
-			if !strings.Contains(code.String(), "func "+name[1]+"(") {
+			if !strings.Contains(code, "func "+name[1]+"(") {
 				t.Errorf("%s names %s, which is not there", file, name[1])
 			}
 		}
 	}
+}
+
+func testCode(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	for _, file := range files {
+		code.WriteString(readFile(t, file))
+	}
+	return code.String()
 }
 
 // JSON that stands below a Caddyfile is the handler that it adapts to.
@@ -160,4 +166,43 @@ func refusalNames() (names []string) {
 		names = append(names, name)
 	}
 	return names
+}
+
+// shownBy names the test that shows each row of the README's table of statuses
+// and close codes.
+var shownBy = map[string]string{
+	"101, or 200 on HTTP/2 and HTTP/3": "TestAccessLog",
+	"400":                              "TestHandshakeRefused",
+	"403":                              "TestRefusedBeforeUpstream",
+	"405, 426":                         "TestHandshakeMethodAndVersion",
+	"503":                              "TestMaxConnections",
+	"the client's own code":            "TestEndsOfEcho",
+	"1001":                             "TestEndByShutdown",
+	"1002":                             "TestConformance",
+	"1007":                             "TestConformance",
+	"1008, or what is asked for":       "TestAdminAPI",
+	"1009":                             "TestRequestBodyLimit",
+	"1011":                             "TestTunnelUpstreamBreaks",
+}
+
+func TestCodesAreShown(t *testing.T) {
+	table := readFile(t, "README.md")
+	table = table[strings.Index(table, "| status or close code |"):]
+	table = table[:strings.Index(table, "\n\n")]
+	rows := 0
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|-][^|]*) \|`).FindAllStringSubmatch(table, -1)[1:] {
+		rows++
+		if shownBy[m[1]] == "" {
+			t.Errorf("no test is named for the row %q", m[1])
+		}
+	}
+	if rows != len(shownBy) {
+		t.Errorf("%d rows, %d tests", rows, len(shownBy))
+	}
+	code := testCode(t)
+	for row, name := range shownBy {
+		if !strings.Contains(code, "func "+name+"(") {
+			t.Errorf("%s is to be shown by %s, which is not there", row, name)
+		}
+	}
 }
