@@ -162,6 +162,9 @@ func parseQuery(r *http.Request, known ...string) (url.Values, error) {
 		if len(values) > 1 {
 			return nil, badRequest("parameter '%s': it stands twice", name)
 		}
+		if values[0] == "" && name != "subprotocol" && name != "reason" {
+			return nil, badRequest("parameter '%s': it is empty", name) // or a variable that isn't set would select all
+		}
 	}
 	return query, nil
 }
@@ -228,7 +231,11 @@ func (s *session) matches(query url.Values) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, of := range filters {
-		if query.Has(name) && query.Get(name) != of(s) {
+		want := query.Get(name)
+		if name == "host" {
+			want = strings.ToLower(want)
+		}
+		if query.Has(name) && want != of(s) {
 			return false
 		}
 	}

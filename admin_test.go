@@ -172,3 +172,15 @@ func TestAdminAPIErrors(t *testing.T) {
 		t.Errorf("an error closed something: %v", list)
 	}
 }
+
+// A variable that isn't set in a script selects nothing, rather than all.
+func TestAdminAPIEmptyFilter(t *testing.T) {
+	p := startProcess(t, "", "websocket")
+	p.dial(t, "http1", "/").echo(opText, "hello")
+	for _, name := range filterNames {
+		status, answer, err := p.call(http.MethodDelete, "/websocket/sessions?"+name+"=", nil)
+		if want := http.StatusBadRequest; err != nil || name != "subprotocol" && status != want {
+			t.Errorf("%s: status %d, %v: %s, want %d", name, status, err, answer, want)
+		}
+	}
+}

@@ -86,7 +86,6 @@ func runEcho(fs caddycmd.Flags) (int, error) {
 func echoConfig(echo *Handler, listen, domain string, accessLog bool) *caddy.Config {
 	noSocket := caddyhttp.StaticResponse{
 		StatusCode: caddyhttp.WeakString(strconv.Itoa(http.StatusUpgradeRequired)),
-		Headers:    http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}, // RFC 9110 §15.5.22
 		Body:       "This is a WebSocket endpoint.\n",
 	}
 	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{

@@ -52,6 +52,10 @@ func checkHandshake(h http.Header, r *http.Request) error {
 	}
 	if version := r.Header["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
 		h["Sec-WebSocket-Version"] = []string{"13"}
+		if r.ProtoMajor == 1 { // RFC 9110 §15.5.22; other versions forbid it
+			h.Set("Connection", "Upgrade")
+			h.Set("Upgrade", "websocket")
+		}
 		return refusal(http.StatusUpgradeRequired, "Sec-WebSocket-Version is %q, not 13", version)
 	}
 	if r.ProtoMajor == 1 {

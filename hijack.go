@@ -85,14 +85,16 @@ func (c *tunnelConn) Close() error {
 // CONNECT.
 type tunnelWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	t *tunnel
-	r *http.Request
+	t        *tunnel
+	r        *http.Request
+	answered bool
 }
 
 func (w *tunnelWriter) WriteHeader(status int) {
 	if w.t.begun() {
 		return
 	}
+	w.answered = w.answered || status >= 200
 	w.ResponseWriterWrapper.WriteHeader(status)
 	if _, sized := w.Header()["Content-Length"]; status >= 200 && status < 300 && !sized {
 		body := w.r.Body.(*tunnelBody)
@@ -101,7 +103,15 @@ func (w *tunnelWriter) WriteHeader(status int) {
 	}
 }
 
+// answer answers with the status that a handler means when it gives none.
+func (w *tunnelWriter) answer() {
+	if !w.answered {
+		w.WriteHeader(http.StatusOK)
+	}
+}
+
 func (w *tunnelWriter) Write(p []byte) (int, error) {
+	w.answer()
 	if !w.t.begun() {
 		return w.ResponseWriterWrapper.Write(p)
 	}
@@ -109,6 +119,7 @@ func (w *tunnelWriter) Write(p []byte) (int, error) {
 }
 
 func (w *tunnelWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.answer()
 	if !w.t.begun() {
 		return w.ResponseWriterWrapper.ReadFrom(r)
 	}
@@ -116,6 +127,7 @@ func (w *tunnelWriter) ReadFrom(r io.Reader) (int64, error) {
 }
 
 func (w *tunnelWriter) FlushError() error {
+	w.answer()
 	if w.t.begun() {
 		w.t.out.mu.Lock() // not while a ping is being written
 		defer w.t.out.unlock()
@@ -130,10 +142,14 @@ type tunnelBody struct {
 }
 
 func (b *tunnelBody) Read(p []byte) (int, error) {
-	if !b.t.begun() {
-		return b.ReadCloser.Read(p)
+	if b.t.begun() {
+		return b.t.Read(p)
 	}
-	return b.t.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	if b.t.begun() { // meanwhile
+		n = b.t.read(p[:n])
+	}
+	return n, err
 }
 
 func (b *tunnelBody) Close() error {

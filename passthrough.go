@@ -41,10 +41,9 @@ type tunnel struct {
 	head     []byte // of a response that the application writes itself; nil once frames follow
 	passed   bool   // something has passed to the client
 
-	copying   atomic.Bool            // ReadFrom is under way
-	lost      atomic.Bool            // a write to the application failed
-	first     atomic.Pointer[ending] // how the first of both closed, if it did
-	abandoned chan struct{}          // closed when the application is done with the connection
+	copying   atomic.Bool   // ReadFrom is under way
+	lost      atomic.Bool   // a write to the application failed
+	abandoned chan struct{} // closed when the application is done with the connection
 	abandon   func()
 	cancel    func() // of what the application has of the request: reverse_proxy lets its upstream go
 }
@@ -69,12 +68,11 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 		w = &hijackWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
 	} else {
 		r.Body = &tunnelBody{r.Body, t}
-		w = &tunnelWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r}
+		w = &tunnelWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
 	}
 	defer t.close()
 	err := next.ServeHTTP(w, r)
 	if !t.begun() {
-		metrics.handshook(h.Mode, handshakeDeclined)
 		return err
 	}
 	if r.ProtoMajor == 1 {
@@ -129,6 +127,7 @@ func (t *tunnel) proxyClosed() ending {
 // close ends the session after the application is done with it.
 func (t *tunnel) close() {
 	if !t.begun() {
+		metrics.handshook(t.handler.Mode, handshakeDeclined)
 		return
 	}
 	switch first := t.first.Load(); {

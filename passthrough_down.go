@@ -17,7 +17,6 @@ import (
 func (t *tunnel) push(p []byte) error {
 	closedBefore := t.down.closed
 	r := t.down.scan(p)
-	t.sent.set(t.down.messages, t.down.bytes)
 	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.due.Load() != nil {
 		// What waits for the end of a frame gets its turn in the middle.
 		if err := t.out.pass(r.pass[:b], false, false); err != nil && !errors.Is(err, errCloseSent) {
@@ -28,7 +27,9 @@ func (t *tunnel) push(p []byte) error {
 	var err error
 	if len(r.pass) > 0 {
 		t.passed = true
-		err = t.out.pass(r.pass, t.down.open(), t.down.closed)
+		if err = t.out.pass(r.pass, t.down.open(), t.down.closed); err == nil {
+			t.sent.set(t.down.messages, t.down.bytes)
+		}
 	}
 	if r.err != nil {
 		t.tooBig()
@@ -44,7 +45,7 @@ func (t *tunnel) push(p []byte) error {
 		return nil // the application learns of it in its own direction
 	}
 	if err != nil {
-		t.ends(t.endingOf(err))
+		t.broke(err)
 	}
 	return err
 }
@@ -90,6 +91,7 @@ func (t *tunnel) pushHead(p []byte) error {
 	if i < 0 {
 		if len(t.head) > maxHead {
 			t.down.broken, t.head = errors.New("the answer's head doesn't end"), nil
+			t.checkBroken(&t.down, "application")
 		}
 		return t.out.pass(p, true, false)
 	}
@@ -104,6 +106,7 @@ func (t *tunnel) pushHead(p []byte) error {
 		t.agree(answer.Header)
 	}
 	t.head = nil
+	t.checkBroken(&t.down, "application")
 	if err := t.out.pass(p[:len(p)-rest], t.down.open(), false); err != nil || rest == 0 {
 		return err
 	}

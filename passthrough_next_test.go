@@ -2,9 +2,11 @@ package caddywebsocket
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -101,5 +103,81 @@ func TestTunnelToAnyHandler(t *testing.T) {
 		p.expectCloseAfterPings(1001, "lifetime")
 		p.sendClose(1001, "")
 		p.expectEnd()
+	}
+}
+
+// An application may take its time to accept. Silence counts from then on.
+func TestTunnelAcceptedLate(t *testing.T) {
+	u := listenUpstream(t)
+	s := start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 200ms 500ms\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+	for _, protocol := range protocols {
+		apps := make(chan *peer)
+		go func() {
+			conn, err := u.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			time.Sleep(700 * time.Millisecond) // the application is starting
+			apps <- u.answer(conn, "")
+		}()
+		client := s.dial(t, protocol, "/")
+		app := <-apps
+		client.send(opPong, client.expectPing())
+		client.send(opText, "hello")
+		app.expectMasked(opText, "hello")
+		app.rw.Close()
+		client.rw.Close()
+	}
+}
+
+// Of messages that come when the client has been sent a Close frame nothing
+// passes, and none counts.
+func TestTunnelCountsWhatPassed(t *testing.T) {
+	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
+		closed := len(s.logs.entries("socket closed"))
+		client, app := u.tunnel(s, protocol)
+		app.write(serverFrame(finBit|byte(opText), "one"))
+		client.expect(opText, "one")
+		adminClose()
+		client.expectClose(4000, "")
+		app.expectMasked(opClose, string(closePayload(4000, "logged out")))
+		app.write(serverFrame(finBit|byte(opText), "two"), serverFrame(finBit|byte(opClose), string(closePayload(4000, ""))))
+		client.answerClose(4000)
+		app.rw.Close()
+		client.rw.Close()
+		entries := s.logs.await(t, "socket closed", closed+1)
+		if got := entries[len(entries)-1]["messages_sent"]; got != 1.0 {
+			t.Errorf("%v messages sent, want 1", got)
+		}
+	})
+}
+
+// Pings that wait for the end of a frame are one Ping, with one time.
+func TestTunnelPingBehindFrame(t *testing.T) {
+	u := listenUpstream(t)
+	s := start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 30ms 30s\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+	client, app := u.tunnel(s, "http1")
+	frame := serverFrame(finBit|byte(opText), "in two halves")
+	app.write(frame[:5])
+	if _, err := io.ReadFull(client.br, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond) // many pings are due meanwhile
+	app.write(frame[5:])
+	if _, err := io.ReadFull(client.br, make([]byte, len(frame)-5)); err != nil {
+		t.Fatal(err)
+	}
+	client.send(opPong, client.expectPing())
+	client.sendClose(1000, "")
+	app.readMasked()
+	app.rw.Close()
+	client.rw.Close()
+	e := s.logs.await(t, "socket closed", 1)[0]
+	if pings, _ := e["pings_sent"].(float64); pings < 1 || pings > 3 {
+		t.Errorf("%v pings sent, want one or little more", pings)
+	}
+	if rtt, _ := e["last_rtt"].(float64); rtt <= 0 || rtt > 0.4 {
+		t.Errorf("the round trip is said to take %v s", rtt)
 	}
 }

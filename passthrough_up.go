@@ -50,9 +50,7 @@ func (t *tunnel) clientEnded(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) && !t.timedOut() {
 		return // an interruption
 	}
-	e := t.endingOf(err)
-	t.first.CompareAndSwap(nil, &e)
-	t.ends(*t.first.Load())
+	t.broke(err)
 }
 
 // timedOut reports whether it was a timeout of the HTTP server's that ended a
@@ -172,6 +170,17 @@ func (t *tunnel) Read(p []byte) (int, error) {
 	n := copy(p, t.ready)
 	t.ready = t.ready[n:]
 	return n, nil
+}
+
+// read takes notice of what was read past the tunnel, and returns how much of it
+// passes.
+func (t *tunnel) read(p []byte) int {
+	t.upMu.Lock()
+	defer t.upMu.Unlock()
+	r := t.up.scan(p)
+	t.held = append(t.held, r.held...)
+	t.received.set(t.up.messages, t.up.bytes)
+	return len(r.pass)
 }
 
 // maskedClose is a client's Close frame.

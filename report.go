@@ -28,11 +28,15 @@ func aboutRequest(r *http.Request) about {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
-		host = r.Host // there is no port
+		host = strings.Trim(r.Host, "[]") // there is no port
+	}
+	path := r.URL.Path
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		path = original.URL.Path // before handle_path and rewrites
 	}
 	a := about{
 		host:     strings.ToLower(host),
-		path:     r.URL.Path,
+		path:     path,
 		clientIP: clientIP,
 		proto:    fmt.Sprintf("HTTP/%d.%d", r.ProtoMajor, r.ProtoMinor), // HTTP/3 has "websocket" there
 		origin:   r.Header.Get("Origin"),
@@ -79,6 +83,14 @@ func (s *session) agree(answer http.Header) {
 type field struct {
 	name  string
 	value any // a string, a bool, an int64 or a time.Duration
+}
+
+// plain is the value with times in seconds.
+func (f field) plain() any {
+	if d, ok := f.value.(time.Duration); ok {
+		return d.Seconds()
+	}
+	return f.value
 }
 
 // report says how it stands with the session.
@@ -137,7 +149,7 @@ func (s *session) placeholder(key string) (any, bool) {
 	}
 	for _, f := range s.report() {
 		if f.name == name {
-			return f.value, true
+			return f.plain(), true
 		}
 	}
 	return nil, false
@@ -155,10 +167,7 @@ func (s *session) data() map[string]any {
 		"age":       s.life.now().Seconds(),
 	}
 	for _, f := range s.report() {
-		data[f.name] = f.value
-		if d, ok := f.value.(time.Duration); ok {
-			data[f.name] = d.Seconds()
-		}
+		data[f.name] = f.plain()
 	}
 	return data
 }
@@ -198,7 +207,7 @@ func (s *session) markSpan() {
 		switch v := f.value.(type) {
 		case string:
 			if v != "" {
-				span.SetAttributes(attribute.String(key, v))
+				span.SetAttributes(attribute.String(key, strings.ToValidUTF8(v, "\uFFFD"))) // exporters insist
 			}
 		case bool:
 			span.SetAttributes(attribute.Bool(key, v))

@@ -33,8 +33,9 @@ var corks = &bufferPool{size: corkSize}
 // call.
 type sender struct {
 	out    io.Writer
-	life   *keepalive // notes what is sent; nil for none
-	masked bool       // frames are a client's
+	life   *keepalive    // notes what is sent; nil for none
+	ping   func() []byte // makes the payload of a Ping when its turn has come
+	masked bool          // frames are a client's
 
 	mu        sync.Mutex // guards out's writes and all of the following
 	cork      *buffer    // complete frames; nil while there are none
@@ -158,6 +159,9 @@ func (s *sender) controlLocked(f controlFrame) error {
 	}
 	if err := s.flushLocked(); err != nil {
 		return err
+	}
+	if f.opcode == opPing && f.payload == nil {
+		f.payload = s.ping()
 	}
 	s.closeSent = f.opcode == opClose
 	frame := make([]byte, 0, 2+4+maxControlPayload)

@@ -28,7 +28,8 @@ type session struct {
 	request context.Context // of the handshake
 	about   about
 	serial  int64  // its place in the order of all sessions
-	stream  stream // nil until the handshake is accepted
+	stream  stream // there is one from when the handshake is accepted
+	open    atomic.Bool
 	out     sender // to the client
 	life    keepalive
 	blind   atomic.Bool // not all frames are seen: no pings
@@ -36,6 +37,8 @@ type session struct {
 	tell func(ending)
 	// gone, if there is one, ends the application's part when the stream is cut.
 	gone func()
+	// first is how the first of both closed in passthrough, if it did.
+	first atomic.Pointer[ending]
 
 	// Our pings carry nonce and the number of the ping, so that no late Pong is
 	// taken for one to somebody else's.
@@ -72,7 +75,6 @@ func newSession(h *Handler, r *http.Request) *session {
 		life: keepalive{
 			interval: max(0, time.Duration(h.KeepaliveInterval)),
 			timeout:  time.Duration(h.KeepaliveTimeout),
-			start:    time.Now(),
 		},
 	}
 }
@@ -80,7 +82,9 @@ func newSession(h *Handler, r *http.Request) *session {
 // begin begins the session when the handshake is accepted.
 func (s *session) begin(stream stream) {
 	s.stream = stream
-	s.out.out, s.out.life = stream, &s.life
+	s.life.start = time.Now() // the next handler may have taken long to accept
+	s.out.out, s.out.life, s.out.ping = stream, &s.life, s.nextPing
+	s.open.Store(true)
 	s.startTimer()
 	sessions.add(s)
 	metrics.handshook(s.handler.Mode, handshakeAccepted)
@@ -88,7 +92,7 @@ func (s *session) begin(stream stream) {
 }
 
 // begun reports whether the handshake has been accepted.
-func (s *session) begun() bool { return s.stream != nil }
+func (s *session) begun() bool { return s.open.Load() }
 
 func (s *session) startTimer() {
 	s.mu.Lock()
@@ -134,12 +138,25 @@ func (s *session) tick() {
 // ping sends a Ping. If that fails the session ends here, for its handler may
 // read on for long before it notices.
 func (s *session) ping() {
-	s.pingedAt.Store(int64(s.life.now()))
-	s.out.post(opPing, s.pingPayload(s.pings.Add(1)))
+	s.out.post(opPing, nil)
 	if err := s.out.failure(); err != nil {
-		s.ends(s.endingOf(err))
+		s.broke(err)
 		s.stream.cut()
 	}
+}
+
+// nextPing makes the payload of a Ping that is about to be written.
+func (s *session) nextPing() []byte {
+	s.pingedAt.Store(int64(s.life.now()))
+	return s.pingPayload(s.pings.Add(1))
+}
+
+// broke ends the session for an error, which is how it ends unless somebody has
+// closed before.
+func (s *session) broke(err error) {
+	e := s.endingOf(err)
+	s.first.CompareAndSwap(nil, &e)
+	s.ends(*s.first.Load())
 }
 
 // say has a Close frame sent to the client and to the application, if any.

@@ -1,6 +1,9 @@
 // How far ahead an echo is looked for, past messages that were not echoed.
 const LOOKAHEAD = 64;
 
+// How long a message waits for its echo, in milliseconds.
+const PATIENCE = 30_000;
+
 // How many messages wait for their echo at most.
 const MOST_WAITING = 100_000;
 
@@ -22,6 +25,9 @@ export class Echoes {
 
   // match gives the round-trip time of an echo, and undefined for another message.
   match(message, at) {
+    while (this.#first < this.#sent.length && at - this.#sent[this.#first].at > PATIENCE) {
+      this.#first++; // it was not echoed
+    }
     const last = Math.min(this.#sent.length, this.#first + LOOKAHEAD);
     for (let i = this.#first; i < last; i++) {
       if (this.#sent[i].message.equals(message)) {

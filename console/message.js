@@ -22,7 +22,7 @@ export class Message {
       // A slice of a string would keep all of it.
       return new Message('text', bytes.length, bytes.length > KEPT ? fromUTF8(bytes.subarray(0, KEPT)) : data);
     }
-    const bytes = new Uint8Array(data);
+    const bytes = data instanceof Uint8Array ? data : new Uint8Array(data);
     return new Message('binary', bytes.length, bytes.slice(0, KEPT));
   }
 

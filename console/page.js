@@ -8,7 +8,7 @@ import { Plot } from './plot.js';
 import { Communication } from './communication.js';
 import { $ } from './dom.js';
 import { Composer } from './composer.js';
-import { Burst, MOST_BYTES, MOST_MESSAGES, Repeat, parseWhole } from './traffic.js';
+import { Burst, HIGH_WATER, MOST_BYTES, MOST_MESSAGES, Repeat, parseWhole } from './traffic.js';
 
 const own = ownURL(location);
 
@@ -54,6 +54,9 @@ function changed() {
       communication.add('event', { type: 'open', text: `in ${formatDuration(took)}`, details: { protocol, extensions } });
       break;
     }
+    case 'Closing':
+      stopTraffic(); // what is sent from now on goes nowhere
+      break;
     case 'Closed': {
       const { code, reason, wasClean } = closed;
       communication.add('event', { type: 'closed', text: describeClose(closed), details: { code, reason, clean: wasClean } });
@@ -183,7 +186,8 @@ function toggleRepeat() {
     () => {
       if ($('repeat').checked) {
         try {
-          repeat.start(send, parseWhole($('interval'), 'Interval', 1, 3_600_000));
+          const turn = () => connection.buffered <= HIGH_WATER && send(); // or it would pile up
+          repeat.start(turn, parseWhole($('interval'), 'Interval', 1, 3_600_000));
         } catch (e) {
           $('repeat').checked = false;
           throw e;

@@ -1,5 +1,5 @@
 // How much may wait in the browser before a burst pauses.
-const HIGH_WATER = 1 << 20;
+export const HIGH_WATER = 1 << 20;
 
 // How many messages a burst sends before the page gets its turn.
 const CHUNK = 250;
