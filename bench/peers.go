@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+)
+
+// A peer is a server that is measured.
+type peer struct {
+	name string
+	base string // the name of the one that it is compared with
+	tls  bool   // it is measured with TLS, too
+	raw  bool   // it isn't a WebSocket server
+	// start starts it in a process of its own.
+	start func(tls bool) (*process, error)
+}
+
+const (
+	rawEcho      = "raw TCP echo"
+	reverseProxy = "Caddy: `reverse_proxy`"
+)
+
+// A build has what the servers are made of.
+type build struct {
+	dir      string
+	cpus     cpuPair
+	cert     certificate
+	upstream *process
+}
+
+// newBuild builds the Caddys.
+func newBuild(dir string) (*build, error) {
+	b := &build{dir: dir}
+	for name, source := range map[string][2]string{
+		"caddy":    {"..", "./cmd/caddy"},
+		"textbook": {".", "./textbook"},
+	} {
+		err := run(exec.Command("go", "build", "-C", source[0], "-o", filepath.Join(dir, name), source[1]))
+		if err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	b.cert, err = newCertificate(dir)
+	return b, err
+}
+
+// peers lists the servers whose names match, and starts what they need.
+func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
+	// Not on the CPU of the servers, so that they alone are measured.
+	upstream, err := start(serveCommand("gorilla-tuned"), b.cpus.client)
+	if err != nil {
+		return nil, err
+	}
+	b.upstream = upstream
+	all := []peer{
+		{name: rawEcho, start: b.own("raw"), tls: true, raw: true},
+		{name: "gorilla, textbook", start: b.own("gorilla"), tls: true},
+		{name: "gorilla, tuned", start: b.own("gorilla-tuned"), tls: true},
+		{name: "coder/websocket", start: b.own("coder")},
+		{name: "lxzan/gws", start: b.own("gws")},
+		{name: "gobwas/ws", start: b.own("gobwas")},
+		{name: "Node's ws", start: b.node},
+		{name: "Caddy: textbook gorilla", start: b.caddy("textbook", `{"handler": "textbook"}`), tls: true},
+		{name: "Caddy: `websocket echo`", start: b.caddy("caddy", `{"handler": "websocket"}`), tls: true},
+		{name: reverseProxy, base: reverseProxy, start: b.caddy("caddy", b.proxy())},
+		{
+			name: "Caddy: `websocket passthrough`", base: reverseProxy,
+			start: b.caddy("caddy", `{"handler": "websocket", "mode": "passthrough", "allowed_origins": ["*"]}`, b.proxy()),
+		},
+	}
+	var chosen []peer
+	for _, p := range all {
+		if p.base == "" {
+			p.base = rawEcho
+		}
+		if !names.MatchString(p.name) {
+			continue
+		}
+		if p.name == "Node's ws" && !haveNode() {
+			fmt.Fprintln(os.Stderr, "Without Node and npm its row is left out.")
+			continue
+		}
+		chosen = append(chosen, p)
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no server's name matches %s", names)
+	}
+	return chosen, nil
+}

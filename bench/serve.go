@@ -1,0 +1,69 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// servers are those that this program is itself, each the way that its
+// library's documentation shows, unless the name says more.
+var servers = map[string]func(net.Listener) error{
+	"raw":           serveRaw,
+	"gorilla":       overHTTP(gorillaTextbook),
+	"gorilla-tuned": overHTTP(gorillaTuned),
+	"coder":         overHTTP(coder),
+	"gws":           overHTTP(gwsTextbook()),
+	"gobwas":        overHTTP(gobwas),
+}
+
+// serve is a server, with TLS if there are a certificate and a key.
+func serve(name string, certificate []string) error {
+	f, ok := servers[name]
+	if !ok {
+		return fmt.Errorf("no server %q", name)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	if len(certificate) == 2 {
+		cert, err := tls.LoadX509KeyPair(certificate[0], certificate[1])
+		if err != nil {
+			return err
+		}
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	}
+	return f(l)
+}
+
+func overHTTP(f http.HandlerFunc) func(net.Listener) error {
+	srv := &http.Server{Handler: f, ReadHeaderTimeout: time.Minute} // as Caddy's
+	return srv.Serve
+}
+
+// serveRaw sends bytes back as they come: no WebSocket server can take less.
+func serveRaw(l net.Listener) error {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer func() { _ = conn.Close() }() // it is only done with
+			p := make([]byte, 64<<10)
+			for {
+				n, err := conn.Read(p)
+				if err != nil {
+					return
+				}
+				if _, err := conn.Write(p[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// A table has a row for each server and a column for each load, one for
+// handshakes, and two for idle sockets.
+type table struct {
+	plan   plan
+	cert   certificate
+	peers  []peer
+	loads  []*load
+	cells  map[string]map[string]*cell // by load and server; handshakes are a load
+	memory map[string]map[string]float64
+	idlers []*client
+}
+
+const (
+	handshakeColumn = "handshake"
+	idleColumn      = "idle socket"
+	idleTLSColumn   = "idle, TLS"
+)
+
+func newTable(peers []peer, cert certificate, p plan) *table {
+	t := &table{plan: p, cert: cert, peers: peers, cells: map[string]map[string]*cell{}, memory: map[string]map[string]float64{}}
+	for _, l := range newLoads() {
+		if p.loads.MatchString(l.name) {
+			t.loads = append(t.loads, l)
+		}
+	}
+	return t
+}
+
+// measure measures everything.
+func (t *table) measure() error {
+	for _, secure := range []bool{false, true} {
+		if err := t.measureBusy(secure); err != nil {
+			return err
+		}
+	}
+	for column, secure := range map[string]bool{idleColumn: false, idleTLSColumn: true} {
+		if !t.plan.loads.MatchString(column) {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, column)
+		t.memory[column] = map[string]float64{}
+		for i := range t.peers {
+			p := &t.peers[i]
+			if secure && !p.tls {
+				continue
+			}
+			var err error
+			if t.memory[column][p.name], err = t.idle(p, secure); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// measureBusy measures loads and handshakes, of servers that all run at once.
+func (t *table) measureBusy(secure bool) error {
+	var servers []*server
+	for i := range t.peers {
+		if p := &t.peers[i]; p.tls || !secure {
+			s, err := t.start(p, secure)
+			if err != nil {
+				return err
+			}
+			defer s.running.stop()
+			servers = append(servers, s)
+		}
+	}
+	for _, l := range t.loads {
+		if l.tls != secure {
+			continue
+		}
+		if err := exchanges(servers, t.column(l.name, servers), t.plan, l); err != nil {
+			return fmt.Errorf("%s: %w", l.name, err)
+		}
+	}
+	if secure || !t.plan.loads.MatchString(handshakeColumn) {
+		return nil
+	}
+	return handshakes(servers, t.column(handshakeColumn, servers), t.plan)
+}
+
+// column makes the cells of a load.
+func (t *table) column(name string, servers []*server) []*cell {
+	cells := make([]*cell, len(servers))
+	t.cells[name] = map[string]*cell{}
+	for i, s := range servers {
+		cells[i] = new(cell)
+		t.cells[name][s.name] = cells[i]
+	}
+	return cells
+}
+
+// print prints the table.
+func (t *table) print(w io.Writer) {
+	var columns []string
+	for _, l := range t.loads {
+		columns = append(columns, l.name)
+	}
+	columns = append(columns, handshakeColumn, idleColumn, idleTLSColumn)
+	columns = slices.DeleteFunc(columns, func(c string) bool { return t.cells[c] == nil && t.memory[c] == nil })
+	fmt.Fprintf(w, "| | %s |\n|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---:|", len(columns)))
+	for _, g := range groups {
+		fmt.Fprintf(w, "| **%s** |%s\n", g.name, strings.Repeat(" |", len(columns)))
+		for i := range t.peers {
+			p := &t.peers[i]
+			fmt.Fprintf(w, "| %s |", p.name)
+			for _, column := range columns {
+				fmt.Fprintf(w, " %s |", cmp.Or(t.entry(column, p, g), "-"))
+			}
+			fmt.Fprintln(w)
+		}
+	}
+	t.printNoise(w)
+}
