@@ -37,6 +37,19 @@ const accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 // dial opens a socket: for a server that knows no WebSocket, a connection over
 // which the request came back.
 func dial(addr string, config *tls.Config, raw bool) (*client, error) {
+	c, err := knock(addr, config, raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.enter(); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// knock sends the request for a socket.
+func knock(addr string, config *tls.Config, raw bool) (*client, error) {
 	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
 		return nil, err
@@ -45,17 +58,15 @@ func dial(addr string, config *tls.Config, raw bool) (*client, error) {
 		conn = tls.Client(conn, config)
 	}
 	c := &client{conn: conn, in: bufio.NewReaderSize(conn, 4<<10), raw: raw}
-	if err := c.handshake(); err != nil {
+	if _, err := io.WriteString(conn, request); err != nil {
 		c.close()
-		return nil, fmt.Errorf("handshake: %w", err)
+		return nil, err
 	}
 	return c, nil
 }
 
-func (c *client) handshake() error {
-	if _, err := io.WriteString(c.conn, request); err != nil {
-		return err
-	}
+// enter receives the answer to the request.
+func (c *client) enter() error {
 	if c.raw {
 		return c.expect([]byte(request))
 	}
@@ -76,7 +87,7 @@ func (c *client) handshake() error {
 		accepted = accepted || strings.EqualFold(name, "Sec-WebSocket-Accept") && value == accept
 	}
 	if !strings.HasPrefix(status, "HTTP/1.1 101 ") || !accepted {
-		return fmt.Errorf("refused: %s", status)
+		return fmt.Errorf("handshake refused: %s", status)
 	}
 	return nil
 }
@@ -99,13 +110,18 @@ func (c *client) prepare(l *load) {
 	}()
 }
 
-// exchange sends all messages of l at once and checks what comes back.
-func (c *client) exchange(l *load) error {
+// send sends all messages of l at once.
+func (c *client) send(l *load) error {
 	if c.write != nil {
 		c.write <- l.frames
-	} else if _, err := c.conn.Write(l.frames); err != nil {
-		return err
+		return nil
 	}
+	_, err := c.conn.Write(l.frames)
+	return err
+}
+
+// receive receives them all and checks them.
+func (c *client) receive(l *load) error {
 	if c.raw {
 		if err := c.expect(l.frames); err != nil {
 			return err
@@ -119,6 +135,22 @@ func (c *client) exchange(l *load) error {
 	}
 	if c.write != nil {
 		return <-c.written
+	}
+	return nil
+}
+
+// exchange has all clients send and then all receive, so that the server has
+// enough to do for once that it was woken.
+func exchange(clients []*client, l *load) error {
+	for _, c := range clients {
+		if err := c.send(l); err != nil {
+			return err
+		}
+	}
+	for _, c := range clients {
+		if err := c.receive(l); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 // when all have come back the same again.
 type load struct {
 	name     string
+	sockets  int // that do so at once
 	tls      bool
 	opcode   byte
 	payloads [][]byte
@@ -37,6 +38,9 @@ func newLoads() []*load {
 
 func newLoad(name string, payloads [][]byte) *load {
 	l := &load{name: name, payloads: payloads}
+	// As much for a server as a MiB, which more would only push out of the caches.
+	size := len(payloads) * len(payloads[0])
+	l.sockets = max(1, min(32, 1<<20/size))
 	return l.as(opBinary)
 }
 

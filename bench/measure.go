@@ -44,72 +44,103 @@ func (t *table) start(p *peer, secure bool) (*server, error) {
 }
 
 // turns has the servers take turns, so that all have the same weather. A turn
-// exchanges something until its time is over, and counts how much.
-func turns(servers []*server, cells []*cell, p plan, turn func(i int, took *[]time.Duration) (count int, err error)) error {
+// does something again and again, n of it each time.
+func turns(servers []*server, cells []*cell, p plan, n int, turn func(i int) error) error {
 	for round := range p.rounds + 1 {
 		for i, s := range servers {
 			c := cells[i]
 			if round == 0 {
 				c = new(cell) // all is cold yet
 			}
-			cpu, err := s.running.cpuTime()
-			if err != nil {
+			if err := c.measure(s.running, p.turn, n, func() error { return turn(i) }); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			begun, count := time.Now(), 0
-			for count == 0 || time.Since(begun) < p.turn {
-				n, err := turn(i, &c.took)
-				if err != nil {
-					return fmt.Errorf("%s: %w", s.name, err)
-				}
-				count += n
-			}
-			elapsed := time.Since(begun)
-			after, err := s.running.cpuTime()
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
-			// Seconds per million are microseconds each.
-			c.cpu = append(c.cpu, float64((after-cpu).Nanoseconds())/1e3/float64(count))
-			c.rate = append(c.rate, float64(count)/elapsed.Seconds())
 		}
 	}
 	return nil
 }
 
-// exchanges measures one load.
-func exchanges(servers []*server, cells []*cell, p plan, l *load) error {
-	clients := make([]*client, len(servers))
-	for i, s := range servers {
-		c, err := s.dial()
-		if err != nil {
+// measure measures one turn.
+func (c *cell) measure(p *process, length time.Duration, n int, do func() error) error {
+	before, err := p.cpuTime()
+	if err != nil {
+		return err
+	}
+	begun, count := time.Now(), 0
+	for last := begun; count == 0 || last.Sub(begun) < length; count += n {
+		if err := do(); err != nil {
 			return err
 		}
-		defer c.close()
-		c.prepare(l)
-		clients[i] = c
+		now := time.Now()
+		c.took = append(c.took, now.Sub(last))
+		last = now
 	}
-	fmt.Fprintf(os.Stderr, "%s\n", l.name)
-	return turns(servers, cells, p, func(i int, took *[]time.Duration) (int, error) {
-		begun := time.Now()
-		err := clients[i].exchange(l)
-		*took = append(*took, time.Since(begun))
-		return len(l.payloads), err
-	})
+	elapsed := time.Since(begun)
+	after, err := p.cpuTime()
+	if err != nil {
+		return err
+	}
+	// Seconds per million are microseconds each.
+	c.cpu = append(c.cpu, float64((after-before).Nanoseconds())/1e3/float64(count))
+	c.rate = append(c.rate, float64(count)/elapsed.Seconds())
+	return nil
 }
+
+// exchanges measures one load: what it costs when so many sockets are at it,
+// and how long one waits that is alone.
+func exchanges(servers []*server, cells []*cell, p plan, l *load) error {
+	fmt.Fprintf(os.Stderr, "%s\n", l.name)
+	clients := make([][]*client, len(servers))
+	for i, s := range servers {
+		for range l.sockets {
+			c, err := s.dial()
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			c.prepare(l)
+			clients[i] = append(clients[i], c)
+		}
+	}
+	err := turns(servers, cells, p, l.sockets*len(l.payloads), func(i int) error { return exchange(clients[i], l) })
+	if err != nil {
+		return err
+	}
+	alone := make([]*cell, len(servers))
+	for i := range alone {
+		alone[i] = new(cell)
+	}
+	p.rounds = max(1, p.rounds/3)
+	err = turns(servers, alone, p, len(l.payloads), func(i int) error { return exchange(clients[i][:1], l) })
+	for i, c := range cells {
+		c.took = alone[i].took
+	}
+	return err
+}
+
+// atOnce is how many sockets are opened together, which wakes a server once.
+const atOnce = 16
 
 // handshakes measures how sockets are opened and closed.
 func handshakes(servers []*server, cells []*cell, p plan) error {
-	fmt.Fprintln(os.Stderr, "handshakes")
-	return turns(servers, cells, p, func(i int, took *[]time.Duration) (int, error) {
-		begun := time.Now()
-		c, err := servers[i].dial()
-		if err != nil {
-			return 0, err
+	fmt.Fprintln(os.Stderr, handshakeColumn)
+	return turns(servers, cells, p, atOnce, func(i int) error {
+		s := servers[i]
+		var clients [atOnce]*client
+		for j := range clients {
+			c, err := knock(s.running.addr, s.config, s.raw)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			clients[j] = c
 		}
-		*took = append(*took, time.Since(begun))
-		c.close()
-		return 1, nil
+		for _, c := range clients {
+			if err := c.enter(); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -131,7 +162,7 @@ func (t *table) idle(p *peer, secure bool) (float64, error) {
 				return 0, err
 			}
 			t.idlers = append(t.idlers, c)
-			if err := c.exchange(small); err != nil {
+			if err := exchange([]*client{c}, small); err != nil {
 				return 0, fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
