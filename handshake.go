@@ -165,12 +165,27 @@ func http1Request(r *http.Request, deflate bool) *http.Request {
 
 // hijack sends a 101 with the headers in w and takes the connection over.
 func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (stream, error) {
-	w.WriteHeader(http.StatusSwitchingProtocols)
-	conn, brw, err := http.NewResponseController(w).Hijack()
+	var (
+		conn net.Conn
+		brw  *bufio.ReadWriter
+		err  error
+		done = make(chan struct{})
+	)
+	// The HTTP server writes the head of a response with so deep a stack that the
+	// socket's goroutine, which never gives one back, would need one twice as large.
+	go func() {
+		defer close(done)
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		conn, brw, err = http.NewResponseController(w).Hijack()
+	}()
+	<-done
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("hijacking connection: %w", err))
 	}
-	return streamOf(conn, brw, r, writeTimeout), nil
+	s := streamOf(conn, brw, r, writeTimeout)
+	// The HTTP server holds on to them, with 4 KiB each.
+	*brw.Reader, *brw.Writer = bufio.Reader{}, bufio.Writer{}
+	return s, nil
 }
 
 // streamOf makes a stream of a hijacked connection.
