@@ -1,48 +1,108 @@
 package caddywebsocket
 
-import "unicode/utf8"
+import "encoding/binary"
 
 // A utf8Checker checks text that comes in pieces cut anywhere. It finds the
 // first byte that cannot be UTF-8 when it sees it (RFC 6455 §8.1).
-type utf8Checker struct {
-	tail [utf8.UTFMax]byte // the start of a sequence that the last piece cut
-	n    int               // how much of tail is in use
+type utf8Checker struct{ state uint64 }
+
+// The states of a utf8Checker: what may come next. Each is the shift that
+// finds what becomes of it in a row of utf8Rows.
+const (
+	anyRune   = 6 * iota
+	oneMore   // continuation byte
+	twoMore   // of them
+	threeMore // of them
+	afterE0   // two of them, of which the first is limited, as it is below
+	afterED
+	afterF0
+	afterF4
+	notUTF8
+)
+
+// utf8Steps are all steps that well-formed text takes (Unicode, table 3-7).
+var utf8Steps = []struct {
+	from, low, high, to uint64
+}{
+	{anyRune, 0x00, 0x7f, anyRune},
+	{anyRune, 0xc2, 0xdf, oneMore},
+	{anyRune, 0xe0, 0xe0, afterE0},
+	{anyRune, 0xe1, 0xec, twoMore},
+	{anyRune, 0xed, 0xed, afterED},
+	{anyRune, 0xee, 0xef, twoMore},
+	{anyRune, 0xf0, 0xf0, afterF0},
+	{anyRune, 0xf1, 0xf3, threeMore},
+	{anyRune, 0xf4, 0xf4, afterF4},
+	{oneMore, 0x80, 0xbf, anyRune},
+	{twoMore, 0x80, 0xbf, oneMore},
+	{threeMore, 0x80, 0xbf, twoMore},
+	{afterE0, 0xa0, 0xbf, oneMore},
+	{afterED, 0x80, 0x9f, oneMore},
+	{afterF0, 0x90, 0xbf, twoMore},
+	{afterF4, 0x80, 0x8f, twoMore},
 }
+
+// utf8Rows has for each byte, six bits each, the states that follow all states.
+// So a step is one shift, however characters of different lengths take turns.
+var utf8Rows = func() (rows [256]uint64) {
+	for b := range rows {
+		for state := uint64(anyRune); state <= notUTF8; state += 6 {
+			rows[b] |= notUTF8 << state
+		}
+	}
+	for _, s := range utf8Steps {
+		for b := s.low; b <= s.high; b++ {
+			rows[b] ^= (notUTF8 ^ s.to) << s.from
+		}
+	}
+	return rows
+}()
+
+// utf8Block is how much text is looked at first, in case it is all ASCII.
+const utf8Block = 256
 
 // write takes the next piece and reports whether the text may still be UTF-8.
 func (c *utf8Checker) write(p []byte) bool {
-	for c.n > 0 && len(p) > 0 {
-		c.tail[c.n] = p[0]
-		c.n++
-		p = p[1:]
-		if utf8.FullRune(c.tail[:c.n]) {
-			if r, size := utf8.DecodeRune(c.tail[:c.n]); r == utf8.RuneError && size == 1 {
-				return false
-			}
-			c.n = 0
+	for len(p) > 0 {
+		block := p[:min(utf8Block, len(p))]
+		if c.state != anyRune || !isASCII(block) {
+			c.state = utf8State(c.state, block)
 		}
+		p = p[len(block):]
 	}
-	end := len(p) - cutSequence(p)
-	if !utf8.Valid(p[:end]) {
-		return false
-	}
-	c.n += copy(c.tail[c.n:], p[end:])
-	return true
+	return c.state != notUTF8
 }
 
 // complete reports whether the text may end here.
-func (c *utf8Checker) complete() bool { return c.n == 0 }
+func (c *utf8Checker) complete() bool { return c.state == anyRune }
 
-// cutSequence is the length of the sequence at the end of p that needs more
-// bytes and may still be valid with them.
-func cutSequence(p []byte) int {
-	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
-		if utf8.RuneStart(p[len(p)-n]) {
-			if utf8.FullRune(p[len(p)-n:]) {
-				return 0
-			}
-			return n
-		}
+// utf8State is the state after p.
+func utf8State(state uint64, p []byte) uint64 {
+	for ; len(p) >= 8; p = p[8:] {
+		state = utf8Rows[p[0]] >> (state & 63)
+		state = utf8Rows[p[1]] >> (state & 63)
+		state = utf8Rows[p[2]] >> (state & 63)
+		state = utf8Rows[p[3]] >> (state & 63)
+		state = utf8Rows[p[4]] >> (state & 63)
+		state = utf8Rows[p[5]] >> (state & 63)
+		state = utf8Rows[p[6]] >> (state & 63)
+		state = utf8Rows[p[7]] >> (state & 63)
 	}
-	return 0
+	for _, b := range p {
+		state = utf8Rows[b] >> (state & 63)
+	}
+	return state & 63
+}
+
+// isASCII reports whether p has no byte above 127.
+func isASCII(p []byte) bool {
+	var seen uint64
+	for ; len(p) >= 32; p = p[32:] {
+		seen |= binary.LittleEndian.Uint64(p) | binary.LittleEndian.Uint64(p[8:]) |
+			binary.LittleEndian.Uint64(p[16:]) | binary.LittleEndian.Uint64(p[24:])
+	}
+	for _, b := range p {
+		seen |= uint64(b)
+	}
+	return seen&0x8080808080808080 == 0
 }
