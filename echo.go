@@ -8,12 +8,16 @@ import (
 )
 
 // maxEchoFrame is the longest message, in bytes, that always comes back in one
-// frame. A longer one comes back in frames of this size as it arrives.
+// frame. A longer one comes back in frames of this size or more as it arrives.
 const maxEchoFrame = 64 << 10
 
 // blocks holds the buffers for messages that outgrow the receive buffer, with a
-// little room for data that grow when they are compressed.
-var blocks = &bufferPool{size: maxReplyHeader + maxEchoFrame + 64}
+// little room for data that grow when they are compressed, longBlocks those for
+// what goes on after a full block. Larger ones than these gain nothing.
+var (
+	blocks     = &bufferPool{size: maxReplyHeader + maxEchoFrame + 64}
+	longBlocks = &bufferPool{size: maxReplyHeader + 256<<10}
+)
 
 // An echo sends every message back as it came: the same type, the same bytes.
 type echo struct {
@@ -199,34 +203,43 @@ type outgoing struct {
 	*echo
 	first byte // the first byte of the next frame but for the fin bit
 	buf   *buffer
-	n     int // how much of buf is in use
-	drop  int // how much of the end of the message isn't sent
-	plain int // how much of the message, before compression, has come and is not counted as sent
-	large bool
+	n     int         // how much of buf is in use
+	drop  int         // how much of the end of the message isn't sent
+	plain int         // how much of the message, before compression, has come and is not counted as sent
+	from  *bufferPool // whose buf is
 }
 
 // begin begins a message with the given first byte, but for the fin bit.
 func (e *echo) begin(first byte) *outgoing {
-	e.reply = outgoing{echo: e, first: first, buf: e.in.pool.get(), n: maxReplyHeader}
+	e.reply = outgoing{echo: e, first: first, from: e.in.pool, buf: e.in.pool.get(), n: maxReplyHeader}
 	return &e.reply
 }
 
 // room gives the unused part of the buffer, which is not empty: a full one is
-// exchanged for a larger, or sent as a frame.
+// exchanged for a larger, from a block on after it was sent as a frame.
 func (m *outgoing) room() ([]byte, error) {
 	if m.n == len(m.buf.p) {
-		if m.large || len(m.buf.p) >= blocks.size {
+		if m.from.size >= blocks.size {
 			if err := m.send(0); err != nil {
 				return nil, err
 			}
-		} else {
-			block := blocks.get()
-			copy(block.p, m.buf.p)
-			m.release()
-			m.buf, m.large = block, true
 		}
+		m.grow()
 	}
 	return m.buf.p[m.n:], nil
+}
+
+// grow exchanges the buffer for one of the next size, if there is one.
+func (m *outgoing) grow() {
+	for _, larger := range []*bufferPool{blocks, longBlocks} {
+		if larger.size > m.from.size {
+			buf := larger.get()
+			copy(buf.p, m.buf.p[:m.n])
+			m.release()
+			m.from, m.buf = larger, buf
+			return
+		}
+	}
 }
 
 // took counts n bytes of the message as received.
@@ -250,13 +263,7 @@ func (m *outgoing) send(fin byte) error {
 	return nil
 }
 
-func (m *outgoing) release() {
-	if m.large {
-		blocks.put(m.buf)
-	} else {
-		m.in.pool.put(m.buf)
-	}
-}
+func (m *outgoing) release() { m.from.put(m.buf) }
 
 // close ends the socket after err, with what of the closing handshake is left
 // to do (RFC 6455 §7).

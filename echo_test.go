@@ -247,7 +247,7 @@ func TestEchoGibibyte(t *testing.T) {
 	const size = 1 << 30
 	s := start(t, "websocket")
 	p := s.dial(t, "http1", "/")
-	p.scratch = make([]byte, 2*maxEchoFrame)
+	p.scratch = make([]byte, longBlocks.size)
 	p.echo(opBinary, letters(maxEchoFrame))
 	block := make([]byte, 1<<20)
 	for i := range block {
