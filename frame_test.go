@@ -3,7 +3,6 @@ package caddywebsocket
 import (
 	"bytes"
 	"fmt"
-	"net/http/httptest"
 	"testing"
 	"unicode/utf8"
 )
@@ -117,45 +116,3 @@ func BenchmarkUTF8(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkEcho is a round trip of one message through an echo socket over a
-// stream that costs nothing.
-func BenchmarkEcho(b *testing.B) {
-	for _, size := range []int{125, 4 << 10, 64 << 10, 1 << 20} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			message := clientFrame(finBit|byte(opBinary), make([]byte, size))
-			h := &Handler{BufferSize: defaultBufferSize, buffers: &bufferPool{size: defaultBufferSize + maxFrameHeader}}
-			stream := &loopStream{message: message, left: b.N}
-			s := newSession(h, httptest.NewRequest("GET", "/", nil))
-			s.stream, s.out.out = stream, stream
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			b.ResetTimer()
-			_ = newEcho(s, false).messages()
-		})
-	}
-}
-
-// A loopStream has one message come in again and again.
-type loopStream struct {
-	stream
-	message []byte
-	at      int
-	left    int
-}
-
-func (s *loopStream) wait() error { return nil }
-
-func (s *loopStream) Read(p []byte) (int, error) {
-	if s.left == 0 {
-		return 0, &peerCloseError{}
-	}
-	n := copy(p, s.message[s.at:])
-	if s.at += n; s.at == len(s.message) {
-		s.at = 0
-		s.left--
-	}
-	return n, nil
-}
-
-func (s *loopStream) Write(p []byte) (int, error) { return len(p), nil }

@@ -43,13 +43,13 @@ type server struct {
 var servers atomic.Int64
 
 // start runs Caddy with a site of the given directives until the test ends.
-func start(t *testing.T, site string) *server {
+func start(t testing.TB, site string) *server {
 	t.Helper()
 	return startGlobal(t, "", site)
 }
 
 // startGlobal is start with global options.
-func startGlobal(t *testing.T, global, site string) *server {
+func startGlobal(t testing.TB, global, site string) *server {
 	t.Helper()
 	s := &server{logs: new(logBuffer), name: fmt.Sprintf("%s#%d", t.Name(), servers.Add(1))}
 	logBuffers.Store(s.name, s.logs)
@@ -64,7 +64,7 @@ func startGlobal(t *testing.T, global, site string) *server {
 }
 
 // reload replaces the config; addresses stay.
-func (s *server) reload(t *testing.T, global, site string) {
+func (s *server) reload(t testing.TB, global, site string) {
 	t.Helper()
 	if err := caddy.Load(config(t, s.name, global, site), true); err != nil {
 		t.Fatalf("loading: %v", err)

@@ -40,17 +40,21 @@ func main() {
 }
 
 func parsePlan() plan {
-	p := plan{rounds: 21, turn: 150 * time.Millisecond, sockets: 2000, crowd: 10_000}
+	p := plan{rounds: 61, turn: 60 * time.Millisecond, sockets: 2000, crowd: 10_000}
 	short := flag.Bool("short", false, "take two minutes, not ten")
 	smoke := flag.Bool("smoke", false, "take a few seconds: see that everything works, measure nothing")
 	servers := flag.String("servers", ".", "only servers whose name matches")
 	loads := flag.String("loads", ".", "only loads whose name matches")
+	rounds := flag.Int("rounds", 0, "another number of rounds")
 	flag.Parse()
 	if *short {
-		p = plan{rounds: 7, turn: 60 * time.Millisecond, sockets: 1000}
+		p = plan{rounds: 9, turn: 40 * time.Millisecond, sockets: 1000}
 	}
 	if *smoke {
 		p = plan{rounds: 1, turn: time.Millisecond, sockets: 10, crowd: 10}
+	}
+	if *rounds > 0 {
+		p.rounds = *rounds
 	}
 	p.servers, p.loads = regexp.MustCompile(*servers), regexp.MustCompile(*loads)
 	return p

@@ -1,0 +1,187 @@
+package caddywebsocket
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// The benchmarks below show what the module's parts cost, beside bare gorilla
+// where it does the same.
+
+// BenchmarkEcho is a round trip of one message through an echo socket over a
+// connection that costs nothing.
+func BenchmarkEcho(b *testing.B) {
+	for _, size := range []int{125, 4 << 10, 64 << 10, 1 << 20} {
+		for _, server := range []struct {
+			name string
+			echo func(*loopStream)
+		}{
+			{"module", echoLoop},
+			{"gorilla", echoLoopGorilla},
+		} {
+			b.Run(fmt.Sprintf("%d/%s", size, server.name), func(b *testing.B) {
+				stream := newLoopStream(size, b.N)
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				b.ResetTimer()
+				server.echo(stream)
+			})
+		}
+	}
+}
+
+func TestEchoAllocatesNothing(t *testing.T) {
+	if raceDetector {
+		t.Skip("under the race detector pools forget at random")
+	}
+	const messages = 10_000
+	for _, size := range []int{125, 4 << 10, 64 << 10, 200_000} {
+		stream := newLoopStream(size, 0)
+		allocations := testing.AllocsPerRun(1, func() {
+			stream.left = messages
+			echoLoop(stream)
+		})
+		// The session has some, and a collection may empty the pools.
+		if allocations > messages/100 {
+			t.Errorf("%d messages of %d bytes: %.0f allocations", messages, size, allocations)
+		}
+	}
+}
+
+func echoLoop(stream *loopStream) {
+	h := &Handler{BufferSize: defaultBufferSize, buffers: &bufferPool{size: defaultBufferSize + maxFrameHeader}}
+	s := newSession(h, httptest.NewRequest("GET", "/", nil))
+	s.stream, s.out.out = stream, stream
+	_ = newEcho(s, false).messages()
+}
+
+func echoLoopGorilla(stream *loopStream) {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header = http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"},
+		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
+	}
+	echoGorilla(loopHijacker{ResponseRecorder: httptest.NewRecorder(), conn: loopConn{stream: stream}}, r)
+}
+
+// echoGorilla is the server that gorilla's documentation shows.
+func echoGorilla(w http.ResponseWriter, r *http.Request) {
+	upgrader := websocket.Upgrader{}
+	conn, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		kind, message, err := conn.ReadMessage()
+		if err != nil || conn.WriteMessage(kind, message) != nil {
+			return
+		}
+	}
+}
+
+// A loopStream has one message come in again and again.
+type loopStream struct {
+	stream
+	message []byte
+	at      int
+	left    int
+}
+
+func newLoopStream(size, count int) *loopStream {
+	return &loopStream{message: clientFrame(finBit|byte(opBinary), make([]byte, size)), left: count}
+}
+
+func (s *loopStream) wait() error { return nil }
+
+func (s *loopStream) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, &peerCloseError{}
+	}
+	n := copy(p, s.message[s.at:])
+	if s.at += n; s.at == len(s.message) {
+		s.at = 0
+		s.left--
+	}
+	return n, nil
+}
+
+func (s *loopStream) Write(p []byte) (int, error) { return len(p), nil }
+
+// A loopConn is a connection over a loopStream.
+type loopConn struct {
+	net.Conn
+	stream *loopStream
+}
+
+func (c loopConn) Read(p []byte) (int, error)       { return c.stream.Read(p) }
+func (c loopConn) Write(p []byte) (int, error)      { return c.stream.Write(p) }
+func (c loopConn) SetDeadline(time.Time) error      { return nil }
+func (c loopConn) SetWriteDeadline(time.Time) error { return nil }
+func (c loopConn) Close() error                     { return nil }
+
+type loopHijacker struct {
+	*httptest.ResponseRecorder
+	conn loopConn
+}
+
+func (h loopHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+}
+
+// BenchmarkHandshake opens and closes a socket, client included.
+func BenchmarkHandshake(b *testing.B) {
+	gorilla := httptest.NewServer(http.HandlerFunc(echoGorilla))
+	b.Cleanup(gorilla.Close)
+	for _, server := range []struct{ name, addr string }{
+		{"module", start(b, "websocket").plain},
+		{"gorilla", gorilla.Listener.Addr().String()},
+	} {
+		b.Run(server.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				conn, _, err := websocket.DefaultDialer.Dial("ws://"+server.addr, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""))
+				if _, err := io.Copy(io.Discard, conn.NetConn()); err != nil {
+					b.Fatal(err)
+				}
+				conn.Close()
+			}
+		})
+	}
+}
+
+func BenchmarkOrigin(b *testing.B) {
+	for _, c := range []struct{ name, entry, origin string }{
+		{"exact", "https://app.example.com", "https://app.example.com"},
+		{"wildcard", "https://*.example.com", "https://app.example.com"},
+		{"self", "self", "https://example.com"},
+		{"placeholder", "{http.request.host}", "https://app.example.com"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			policy, err := newOriginPolicy([]string{"http://localhost:*", c.entry}, false)
+			if err != nil {
+				b.Fatal(err)
+			}
+			self := requestOrigin(true, "example.com")
+			headers := []string{c.origin}
+			b.ReportAllocs()
+			for b.Loop() {
+				if !policy.allows(headers, self, func(string) string { return "https://app.example.com" }) {
+					b.Fatal("not allowed")
+				}
+			}
+		})
+	}
+}
