@@ -166,19 +166,24 @@ func http1Request(r *http.Request, deflate bool) *http.Request {
 // hijack sends a 101 with the headers in w and takes the connection over.
 func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (stream, error) {
 	var (
-		conn net.Conn
-		brw  *bufio.ReadWriter
-		err  error
-		done = make(chan struct{})
+		conn     net.Conn
+		brw      *bufio.ReadWriter
+		err      error
+		panicked any
+		done     = make(chan struct{})
 	)
 	// The HTTP server writes the head of a response with so deep a stack that the
 	// socket's goroutine, which never gives one back, would need one twice as large.
 	go func() {
 		defer close(done)
+		defer func() { panicked = recover() }() // the HTTP server has its own way with it
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		conn, brw, err = http.NewResponseController(w).Hijack()
 	}()
 	<-done
+	if panicked != nil {
+		panic(panicked)
+	}
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("hijacking connection: %w", err))
 	}
