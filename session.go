@@ -3,7 +3,6 @@ package caddywebsocket
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"math"
 	mathrand "math/rand/v2"
 	"net/http"
@@ -135,22 +134,6 @@ func (s *session) tick() {
 	}
 }
 
-// ping sends a Ping. If that fails the session ends here, for its handler may
-// read on for long before it notices.
-func (s *session) ping() {
-	s.out.post(opPing, nil)
-	if err := s.out.failure(); err != nil {
-		s.broke(err)
-		s.stream.cut()
-	}
-}
-
-// nextPing makes the payload of a Ping that is about to be written.
-func (s *session) nextPing() []byte {
-	s.pingedAt.Store(int64(s.life.now()))
-	return s.pingPayload(s.pings.Add(1))
-}
-
 // broke ends the session for an error, which is how it ends unless somebody has
 // closed before.
 func (s *session) broke(err error) {
@@ -165,27 +148,6 @@ func (s *session) say(e ending) {
 	if s.tell != nil {
 		s.tell(e)
 	}
-}
-
-const pingPayloadLen = 8
-
-func (s *session) pingPayload(n uint32) []byte {
-	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, s.nonce), n)
-}
-
-// pong reports whether a Pong with the given payload answers a Ping of ours, and
-// takes the time if it answers the last one.
-func (s *session) pong(payload []byte) bool {
-	if len(payload) != pingPayloadLen || binary.BigEndian.Uint32(payload) != s.nonce {
-		return false
-	}
-	n, last := binary.BigEndian.Uint32(payload[4:]), s.pings.Load()
-	if n == last {
-		rtt := s.life.now() - time.Duration(s.pingedAt.Load())
-		s.rtt.Store(int64(rtt))
-		metrics.roundTrips.WithLabelValues(s.handler.Mode).Observe(rtt.Seconds())
-	}
-	return n > 0 && n <= last
 }
 
 // An action is what a session's timer has to do.

@@ -1,0 +1,43 @@
+package caddywebsocket
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// ping sends a Ping. If that fails the session ends here, for its handler may
+// read on for long before it notices.
+func (s *session) ping() {
+	s.out.post(opPing, nil)
+	if err := s.out.failure(); err != nil {
+		s.broke(err)
+		s.stream.cut()
+	}
+}
+
+// nextPing makes the payload of a Ping that is about to be written.
+func (s *session) nextPing() []byte {
+	s.pingedAt.Store(int64(s.life.now()))
+	return s.pingPayload(s.pings.Add(1))
+}
+
+const pingPayloadLen = 8
+
+func (s *session) pingPayload(n uint32) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, s.nonce), n)
+}
+
+// pong reports whether a Pong with the given payload answers a Ping of ours, and
+// takes the time if it answers the last one.
+func (s *session) pong(payload []byte) bool {
+	if len(payload) != pingPayloadLen || binary.BigEndian.Uint32(payload) != s.nonce {
+		return false
+	}
+	n, last := binary.BigEndian.Uint32(payload[4:]), s.pings.Load()
+	if n == last {
+		rtt := s.life.now() - time.Duration(s.pingedAt.Load())
+		s.rtt.Store(int64(rtt))
+		metrics.roundTrips.WithLabelValues(s.handler.Mode).Observe(rtt.Seconds())
+	}
+	return n > 0 && n <= last
+}
