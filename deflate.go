@@ -46,10 +46,7 @@ func (e *echo) deflated(h frameHeader, n int) error {
 
 	plain := e.in.pool.get()
 	defer e.in.pool.put(plain)
-	var text *utf8Checker
-	if h.opcode == opText {
-		text = new(utf8Checker)
-	}
+	text := textChecker(h.opcode)
 	for size := int64(0); ; {
 		k, err := inflater.Read(plain.p)
 		if src.err != nil {

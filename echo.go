@@ -123,10 +123,7 @@ func (e *echo) short(h frameHeader, n int) error {
 	if err := e.checkSize(0, h.length); err != nil {
 		return err
 	}
-	var text *utf8Checker
-	if h.opcode == opText {
-		text = new(utf8Checker)
-	}
+	text := textChecker(h.opcode)
 	payload, err := e.in.whole(h, n, text)
 	if err != nil {
 		return err
@@ -155,10 +152,7 @@ func (e *echo) sendBack(first byte, n, size int) error {
 func (e *echo) long(h frameHeader, n int) error {
 	m := e.begin(byte(h.opcode))
 	defer m.release()
-	var text *utf8Checker
-	if h.opcode == opText {
-		text = new(utf8Checker)
-	}
+	text := textChecker(h.opcode)
 	var size int64
 	for {
 		if err := e.checkSize(size, h.length); err != nil {

@@ -6,6 +6,14 @@ import "encoding/binary"
 // first byte that cannot be UTF-8 when it sees it (RFC 6455 §8.1).
 type utf8Checker struct{ state uint64 }
 
+// textChecker gives a checker for a message of text, nil for another.
+func textChecker(op opcode) *utf8Checker {
+	if op == opText {
+		return new(utf8Checker)
+	}
+	return nil
+}
+
 // The states of a utf8Checker: what may come next. Each is the shift that
 // finds what becomes of it in a row of utf8Rows.
 const (
