@@ -59,7 +59,8 @@ func startAdmin(t *testing.T) (p *process, echoes map[string]*peer, client, app 
 }
 
 func TestAdminAPI(t *testing.T) {
-	p, _, _, _ := startAdmin(t)
+	p, _, client, _ := startAdmin(t)
+	defer client.rw.Close()
 	list := p.listed(t, "")
 	if len(list) != len(protocols)+1 {
 		t.Fatalf("%d sessions, want %d", len(list), len(protocols)+1)

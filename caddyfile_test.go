@@ -92,86 +92,88 @@ func load(t *testing.T, config []byte) (*Handler, error) {
 	return h, h.Validate()
 }
 
+// configRefusals are configs that make no sense, and what is said about each.
+var configRefusals = []struct{ config, message string }{
+	{`{"mode": "proxy"}`, "mode 'proxy': it must be echo or passthrough"},
+	{`{"mode": "Echo"}`, "mode 'Echo': it must be echo or passthrough"},
+
+	{
+		`{"keepalive_interval": -1, "keepalive_timeout": "1m"}`,
+		"keepalive_timeout '1m0s': there is none when keepalive is off",
+	},
+	{
+		`{"keepalive_interval": "30s", "keepalive_timeout": "30s"}`,
+		"keepalive_timeout '30s': it must be longer than the interval, which is '30s'",
+	},
+	{
+		`{"keepalive_interval": "30s", "keepalive_timeout": "20s"}`,
+		"keepalive_timeout '20s': it must be longer than the interval, which is '30s'",
+	},
+	{
+		`{"keepalive_interval": "30s", "keepalive_timeout": "-1s"}`,
+		"keepalive_timeout '-1s': it must be longer than the interval, which is '30s'",
+	},
+	{
+		`{"keepalive_timeout": "1m"}`,
+		"keepalive_timeout '1m0s': it must be longer than the interval, which is '2m0s'",
+	},
+
+	{`{"buffer_size": 511}`, "buffer_size '511': it must be from 512 to 1048576 bytes"},
+	{`{"buffer_size": 1048577}`, "buffer_size '1048577': it must be from 512 to 1048576 bytes"},
+	{`{"buffer_size": -4096}`, "buffer_size '-4096': it must be from 512 to 1048576 bytes"},
+	{
+		`{"buffer_size": 9223372036854775807}`,
+		"buffer_size '9223372036854775807': it must be from 512 to 1048576 bytes",
+	},
+
+	{
+		`{"mode": "passthrough", "subprotocols": ["chat", "v2.chat"]}`,
+		"subprotocols 'chat v2.chat': in passthrough the next handler chooses",
+	},
+	{
+		`{"subprotocols": ["chat", "chat room"]}`,
+		"subprotocols 'chat room': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
+	},
+	{
+		`{"subprotocols": ["chat,v2.chat"]}`,
+		"subprotocols 'chat,v2.chat': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
+	},
+	{
+		`{"subprotocols": [""]}`,
+		"subprotocols '': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
+	},
+	{`{"subprotocols": ["chat", "v2.chat", "chat"]}`, "subprotocols 'chat': it stands twice"},
+
+	{`{"mode": "passthrough", "console": true}`, "console: it is for echo, not for passthrough"},
+
+	{`{"compression": "gzip"}`, "compression 'gzip': it must be on or off"},
+	{`{"compression": "true"}`, "compression 'true': it must be on or off"},
+	{`{"mode": "passthrough", "compression": "gzip"}`, "compression 'gzip': it must be on or off"},
+
+	{
+		`{"max_connections": 10, "max_connections_per_client": 11}`,
+		"max_connections_per_client '11': it can't be more than max_connections, which is '10'",
+	},
+	{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
+	{`{"max_connections_per_client": -1}`, "max_connections_per_client '-1': it can't be negative"},
+	{`{"max_message_size": -1}`, "max_message_size '-1': it can't be negative"},
+	{`{"write_timeout": -1}`, "write_timeout '-1ns': it can't be negative"},
+	{`{"max_lifetime": -1}`, "max_lifetime '-1ns': it can't be negative"},
+	{`{"close_delay": -1}`, "close_delay '-1ns': it can't be negative"},
+
+	{
+		`{"allowed_origins": ["self", "example.com"]}`,
+		"allowed_origins 'example.com': " + formRule + ": write 'https://example.com'",
+	},
+	{
+		`{"mode": "passthrough", "allowed_origins": ["https://example.com/app"]}`,
+		"allowed_origins 'https://example.com/app': " + urlRule + ": write 'https://example.com'",
+	},
+	{`{"allowed_origins": [""]}`, "allowed_origins '': " + formRule},
+}
+
 func TestConfigRefusals(t *testing.T) {
-	tests := []struct{ config, message string }{
-		{`{"mode": "proxy"}`, "mode 'proxy': it must be echo or passthrough"},
-		{`{"mode": "Echo"}`, "mode 'Echo': it must be echo or passthrough"},
-
-		{
-			`{"keepalive_interval": -1, "keepalive_timeout": "1m"}`,
-			"keepalive_timeout '1m0s': there is none when keepalive is off",
-		},
-		{
-			`{"keepalive_interval": "30s", "keepalive_timeout": "30s"}`,
-			"keepalive_timeout '30s': it must be longer than the interval, which is '30s'",
-		},
-		{
-			`{"keepalive_interval": "30s", "keepalive_timeout": "20s"}`,
-			"keepalive_timeout '20s': it must be longer than the interval, which is '30s'",
-		},
-		{
-			`{"keepalive_interval": "30s", "keepalive_timeout": "-1s"}`,
-			"keepalive_timeout '-1s': it must be longer than the interval, which is '30s'",
-		},
-		{
-			`{"keepalive_timeout": "1m"}`,
-			"keepalive_timeout '1m0s': it must be longer than the interval, which is '2m0s'",
-		},
-
-		{`{"buffer_size": 511}`, "buffer_size '511': it must be from 512 to 1048576 bytes"},
-		{`{"buffer_size": 1048577}`, "buffer_size '1048577': it must be from 512 to 1048576 bytes"},
-		{`{"buffer_size": -4096}`, "buffer_size '-4096': it must be from 512 to 1048576 bytes"},
-		{
-			`{"buffer_size": 9223372036854775807}`,
-			"buffer_size '9223372036854775807': it must be from 512 to 1048576 bytes",
-		},
-
-		{
-			`{"mode": "passthrough", "subprotocols": ["chat", "v2.chat"]}`,
-			"subprotocols 'chat v2.chat': in passthrough the next handler chooses",
-		},
-		{
-			`{"subprotocols": ["chat", "chat room"]}`,
-			"subprotocols 'chat room': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
-		},
-		{
-			`{"subprotocols": ["chat,v2.chat"]}`,
-			"subprotocols 'chat,v2.chat': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
-		},
-		{
-			`{"subprotocols": [""]}`,
-			"subprotocols '': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
-		},
-		{`{"subprotocols": ["chat", "v2.chat", "chat"]}`, "subprotocols 'chat': it stands twice"},
-
-		{`{"mode": "passthrough", "console": true}`, "console: it is for echo, not for passthrough"},
-
-		{`{"compression": "gzip"}`, "compression 'gzip': it must be on or off"},
-		{`{"compression": "true"}`, "compression 'true': it must be on or off"},
-		{`{"mode": "passthrough", "compression": "gzip"}`, "compression 'gzip': it must be on or off"},
-
-		{
-			`{"max_connections": 10, "max_connections_per_client": 11}`,
-			"max_connections_per_client '11': it can't be more than max_connections, which is '10'",
-		},
-		{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
-		{`{"max_connections_per_client": -1}`, "max_connections_per_client '-1': it can't be negative"},
-		{`{"max_message_size": -1}`, "max_message_size '-1': it can't be negative"},
-		{`{"write_timeout": -1}`, "write_timeout '-1ns': it can't be negative"},
-		{`{"max_lifetime": -1}`, "max_lifetime '-1ns': it can't be negative"},
-		{`{"close_delay": -1}`, "close_delay '-1ns': it can't be negative"},
-
-		{
-			`{"allowed_origins": ["self", "example.com"]}`,
-			"allowed_origins 'example.com': " + formRule + ": write 'https://example.com'",
-		},
-		{
-			`{"mode": "passthrough", "allowed_origins": ["https://example.com/app"]}`,
-			"allowed_origins 'https://example.com/app': " + urlRule + ": write 'https://example.com'",
-		},
-		{`{"allowed_origins": [""]}`, "allowed_origins '': " + formRule},
-	}
-	for _, test := range tests {
+	for _, test := range configRefusals {
 		if _, err := load(t, []byte(test.config)); err == nil {
 			t.Errorf("%s is accepted, want %q", test.config, test.message)
 		} else if err.Error() != test.message {

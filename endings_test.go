@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"io"
+	"maps"
 	"testing"
 	"time"
 )
@@ -115,12 +116,15 @@ func TestEndsOfEcho(t *testing.T) {
 	}
 }
 
-func TestEndsOfPassthrough(t *testing.T) {
-	u := listenUpstream(t)
-	for name, c := range map[string]struct {
-		options string
-		endOf
-	}{
+// A passthroughEnd is a way for a session in passthrough to end.
+type passthroughEnd struct {
+	options string
+	endOf
+}
+
+// endsByPeers are those that the client and the application bring about.
+func endsByPeers() map[string]passthroughEnd {
+	return map[string]passthroughEnd{
 		"client": {endOf: endOf{byClient, 4000, "done", func(_ *server, client, app *peer) {
 			client.sendClose(4000, "done")
 			app.expectMasked(opClose, string(closePayload(4000, "done")))
@@ -152,6 +156,13 @@ func TestEndsOfPassthrough(t *testing.T) {
 				client.answerClose(1009)
 			},
 		}},
+	}
+}
+
+// endsByServer are the others.
+func endsByServer(t *testing.T, u *upstream) map[string]passthroughEnd {
+	t.Helper()
+	return map[string]passthroughEnd{
 		"keepalive timeout": {options: "keepalive 20ms 50ms", endOf: endOf{
 			byKeepaliveTimeout, 1001, "keepalive timeout",
 			func(_ *server, client, _ *peer) { client.expectCloseAfterPings(1001, "") },
@@ -182,7 +193,14 @@ func TestEndsOfPassthrough(t *testing.T) {
 			app.expectMasked(opClose, string(closePayload(4000, "logged out")))
 			client.answerClose(4000)
 		}}},
-	} {
+	}
+}
+
+func TestEndsOfPassthrough(t *testing.T) {
+	u := listenUpstream(t)
+	ends := endsByPeers()
+	maps.Copy(ends, endsByServer(t, u))
+	for name, c := range ends {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, "log\nwebsocket passthrough {\nallowed_origins *\n"+c.options+"\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 			for _, protocol := range protocols {

@@ -10,68 +10,71 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
+const site = "https://example.com"
+
+// originPolicyTests are policies and what they make of headers.
+var originPolicyTests = []struct {
+	name     string
+	entries  []string
+	required bool
+	headers  []string
+	want     bool
+}{
+	{"any origin by default", nil, false, []string{site}, true},
+	{"anything by default", nil, false, []string{"anything"}, true},
+	{"null by default", nil, false, []string{"null"}, true},
+	{"no header by default", nil, false, nil, true},
+	{"empty header by default", nil, false, []string{""}, true},
+	{"two headers by default", nil, false, []string{site, site}, false},
+	{"two empty headers by default", nil, false, []string{"", ""}, false},
+
+	{"required and there", nil, true, []string{site}, true},
+	{"required and null", nil, true, []string{"null"}, true},
+	{"required and missing", nil, true, nil, false},
+	{"required and empty", nil, true, []string{""}, false},
+	{"required and twice", nil, true, []string{site, site}, false},
+
+	{"listed", []string{site}, false, []string{site}, true},
+	{"listed first", []string{site, "https://example.org"}, false, []string{site}, true},
+	{"listed second", []string{"https://example.org", site}, false, []string{site}, true},
+	{"not listed", []string{"https://example.org", "null"}, false, []string{site}, false},
+	{"listed, no header", []string{site}, false, nil, true},
+	{"listed, empty header", []string{site}, false, []string{""}, true},
+	{"listed, two headers", []string{site}, false, []string{site, site}, false},
+	{"listed, two origins in a header", []string{site}, false, []string{site + ", " + site}, false},
+	{"listed and required", []string{site}, true, []string{site}, true},
+	{"listed and required, no header", []string{site}, true, nil, false},
+	{"null is not listed", []string{site}, false, []string{"null"}, false},
+
+	{"asterisk", []string{"*"}, false, []string{site}, true},
+	{"asterisk, no header", []string{"*"}, false, nil, true},
+	{"asterisk, required, no header", []string{"*"}, true, nil, false},
+	{"asterisk, two headers", []string{"*"}, false, []string{site, site}, false},
+
+	{"self", []string{"self"}, false, []string{"https://site.example:8443"}, true},
+	{"not self", []string{"self"}, false, []string{site}, false},
+
+	{"template", []string{"https://{tenant}.example.com"}, false, []string{"https://acme.example.com"}, true},
+	{"template, another", []string{"https://{tenant}.example.com"}, false, []string{"https://evil.example.com"}, false},
+	{"template, no header", []string{"https://{tenant}.example.com"}, false, nil, true},
+	{"template, required, no header", []string{"https://{tenant}.example.com"}, true, nil, false},
+	{"template with a wildcard", []string{"https://*.{domain}:*"}, false, []string{"https://a.example.com:1"}, true},
+	{"template beside a pattern", []string{"https://{tenant}.example.com", site}, false, []string{site}, true},
+	{"template before a template", []string{"{origin}", "{empty}"}, false, []string{site}, true},
+	{"template after a template", []string{"{empty}", "{origin}"}, false, []string{site}, true},
+	{"template of a whole origin", []string{"{origin}"}, false, []string{site}, true},
+	{"template that becomes self", []string{"{word}"}, false, []string{"https://site.example:8443"}, true},
+	{"template that becomes nothing", []string{"{empty}"}, false, []string{site}, false},
+	{"template that becomes nothing, null", []string{"{empty}"}, false, []string{"null"}, false},
+	{"template of no value", []string{"{unknown}"}, false, []string{site}, false},
+	{"template of no host", []string{"https://{unknown}"}, false, []string{"https://"}, false},
+	{"template that becomes a path", []string{"https://example.com{path}"}, false, []string{site}, false},
+	{"template that becomes that very path", []string{"https://example.com{path}"}, false, []string{site + "/path"}, false},
+	{"template that becomes a list", []string{"{list}"}, false, []string{site}, false},
+	{"template of no scheme", []string{"{domain}"}, false, []string{site}, false},
+}
+
 func TestOriginPolicy(t *testing.T) {
-	const site = "https://example.com"
-	tests := []struct {
-		name     string
-		entries  []string
-		required bool
-		headers  []string
-		want     bool
-	}{
-		{"any origin by default", nil, false, []string{site}, true},
-		{"anything by default", nil, false, []string{"anything"}, true},
-		{"null by default", nil, false, []string{"null"}, true},
-		{"no header by default", nil, false, nil, true},
-		{"empty header by default", nil, false, []string{""}, true},
-		{"two headers by default", nil, false, []string{site, site}, false},
-		{"two empty headers by default", nil, false, []string{"", ""}, false},
-
-		{"required and there", nil, true, []string{site}, true},
-		{"required and null", nil, true, []string{"null"}, true},
-		{"required and missing", nil, true, nil, false},
-		{"required and empty", nil, true, []string{""}, false},
-		{"required and twice", nil, true, []string{site, site}, false},
-
-		{"listed", []string{site}, false, []string{site}, true},
-		{"listed first", []string{site, "https://example.org"}, false, []string{site}, true},
-		{"listed second", []string{"https://example.org", site}, false, []string{site}, true},
-		{"not listed", []string{"https://example.org", "null"}, false, []string{site}, false},
-		{"listed, no header", []string{site}, false, nil, true},
-		{"listed, empty header", []string{site}, false, []string{""}, true},
-		{"listed, two headers", []string{site}, false, []string{site, site}, false},
-		{"listed, two origins in a header", []string{site}, false, []string{site + ", " + site}, false},
-		{"listed and required", []string{site}, true, []string{site}, true},
-		{"listed and required, no header", []string{site}, true, nil, false},
-		{"null is not listed", []string{site}, false, []string{"null"}, false},
-
-		{"asterisk", []string{"*"}, false, []string{site}, true},
-		{"asterisk, no header", []string{"*"}, false, nil, true},
-		{"asterisk, required, no header", []string{"*"}, true, nil, false},
-		{"asterisk, two headers", []string{"*"}, false, []string{site, site}, false},
-
-		{"self", []string{"self"}, false, []string{"https://site.example:8443"}, true},
-		{"not self", []string{"self"}, false, []string{site}, false},
-
-		{"template", []string{"https://{tenant}.example.com"}, false, []string{"https://acme.example.com"}, true},
-		{"template, another", []string{"https://{tenant}.example.com"}, false, []string{"https://evil.example.com"}, false},
-		{"template, no header", []string{"https://{tenant}.example.com"}, false, nil, true},
-		{"template, required, no header", []string{"https://{tenant}.example.com"}, true, nil, false},
-		{"template with a wildcard", []string{"https://*.{domain}:*"}, false, []string{"https://a.example.com:1"}, true},
-		{"template beside a pattern", []string{"https://{tenant}.example.com", site}, false, []string{site}, true},
-		{"template before a template", []string{"{origin}", "{empty}"}, false, []string{site}, true},
-		{"template after a template", []string{"{empty}", "{origin}"}, false, []string{site}, true},
-		{"template of a whole origin", []string{"{origin}"}, false, []string{site}, true},
-		{"template that becomes self", []string{"{word}"}, false, []string{"https://site.example:8443"}, true},
-		{"template that becomes nothing", []string{"{empty}"}, false, []string{site}, false},
-		{"template that becomes nothing, null", []string{"{empty}"}, false, []string{"null"}, false},
-		{"template of no value", []string{"{unknown}"}, false, []string{site}, false},
-		{"template of no host", []string{"https://{unknown}"}, false, []string{"https://"}, false},
-		{"template that becomes a path", []string{"https://example.com{path}"}, false, []string{site}, false},
-		{"template that becomes that very path", []string{"https://example.com{path}"}, false, []string{site + "/path"}, false},
-		{"template that becomes a list", []string{"{list}"}, false, []string{site}, false},
-		{"template of no scheme", []string{"{domain}"}, false, []string{site}, false},
-	}
 	values := caddy.NewEmptyReplacer()
 	for name, value := range map[string]string{
 		"tenant": "acme", "domain": "example.com", "origin": site, "word": "self", "empty": "",
@@ -81,7 +84,7 @@ func TestOriginPolicy(t *testing.T) {
 	}
 	expand := func(s string) string { return values.ReplaceAll(s, "") }
 	self := requestOrigin(true, "site.example:8443")
-	for _, test := range tests {
+	for _, test := range originPolicyTests {
 		policy, err := newOriginPolicy(test.entries, test.required)
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)

@@ -27,9 +27,36 @@ func (l *frameLog) add(frame []byte) []byte {
 	return frame
 }
 
+// talkAndClose has a message of two fragments go up and one frame come down, and both
+// close. It tells how long the client's frames were and the server's.
+func talkAndClose(client, app *peer, message string) (in, out frameLog) {
+	closing := closePayload(1000, "bye")
+	client.write(in.add(clientFrame(byte(opText), []byte(message[:3000]))))
+	client.write(in.add(clientFrame(finBit, []byte(message[3000:]))))
+	if app != nil {
+		app.readMasked()
+		app.readMasked()
+		app.write(serverFrame(finBit|byte(opText), message))
+	}
+	client.expect(opText, message)
+	out.add(serverFrame(finBit|byte(opText), message))
+	client.write(in.add(clientFrame(finBit|byte(opClose), closing)))
+	if app != nil {
+		app.expectMasked(opClose, string(closing))
+		app.write(serverFrame(finBit|byte(opClose), string(closing)))
+		app.rw.Close()
+	}
+	client.expectClose(1000, "bye")
+	out.add(serverFrame(finBit|byte(opClose), string(closing)))
+	client.expectEnd()
+	client.rw.Close()
+	return in, out
+}
+
 // The access log has one entry for a socket, with everything in it.
 func TestAccessLog(t *testing.T) {
 	const secret = "what nobody else must see"
+	message := secret + letters(5000)
 	u := listenUpstream(t)
 	s := start(t, "log\nwebsocket /echo {\nsubprotocols chat\n}\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 	for _, protocol := range protocols {
@@ -43,28 +70,7 @@ func TestAccessLog(t *testing.T) {
 					client, app = (&upstream{u.Listener, t}).tunnel(s, protocol, header...)
 				}
 				before := len(s.logs.entries("handled request"))
-				var in, out frameLog
-				message := secret + letters(5000)
-				client.write(in.add(clientFrame(byte(opText), []byte(message[:3000]))))
-				client.write(in.add(clientFrame(finBit, []byte(message[3000:]))))
-				if app != nil {
-					app.readMasked()
-					app.readMasked()
-					app.write(serverFrame(finBit|byte(opText), message))
-				}
-				client.expect(opText, message)
-				out.add(serverFrame(finBit|byte(opText), message))
-				client.write(in.add(clientFrame(finBit|byte(opClose), closePayload(1000, "bye"))))
-				if app != nil {
-					app.expectMasked(opClose, string(closePayload(1000, "bye")))
-					app.write(serverFrame(finBit|byte(opClose), string(closePayload(1000, "bye"))))
-					app.rw.Close()
-				}
-				client.expectClose(1000, "bye")
-				out.add(serverFrame(finBit|byte(opClose), string(closePayload(1000, "bye"))))
-				client.expectEnd()
-				client.rw.Close()
-
+				in, out := talkAndClose(client, app, message)
 				entry, socket := s.lastAccess(t, before)
 				status := 101
 				if protocol == "http2" || protocol == "http3" {

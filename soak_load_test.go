@@ -64,35 +64,10 @@ func (p *process) storm(t *testing.T, sockets, dialers int) figure {
 		how := i % 3
 		i++
 		wg.Go(func() {
-			once := sync.OnceFunc(pinged.Done)
-			conn.SetPingHandler(func(payload string) error {
-				once()
-				return conn.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(patience))
-			})
-			conn.WriteMessage(websocket.TextMessage, []byte("hello"))
-			if _, got, err := conn.ReadMessage(); err != nil || string(got) != "hello" {
+			if err := holdSocket(conn, how, sync.OnceFunc(pinged.Done), drop); err != nil {
 				failures.Add(1)
-				t.Logf("got %q, %v", got, err)
+				t.Log(err)
 			}
-			go func() {
-				<-drop
-				switch how {
-				case 0:
-					conn.WriteControl(websocket.CloseMessage, closePayload(1000, "bye"), time.Now().Add(patience))
-				case 1:
-					conn.NetConn().(*net.TCPConn).SetLinger(0)
-					conn.Close()
-				case 2:
-					conn.Close()
-				}
-			}()
-			_, _, err := conn.ReadMessage()
-			var closed *websocket.CloseError
-			if how == 0 && (!errors.As(err, &closed) || closed.Code != 1000) {
-				failures.Add(1)
-				t.Logf("closed with %v", err)
-			}
-			conn.Close()
 		})
 	}
 	pinged.Wait()
@@ -103,6 +78,36 @@ func (p *process) storm(t *testing.T, sockets, dialers int) figure {
 		t.Errorf("%d of %d sockets failed", n, sockets)
 	}
 	return held
+}
+
+// holdSocket echoes once, answers pings, and drops the socket when it is told to:
+// with a Close frame, a reset, or without a word.
+func holdSocket(conn *websocket.Conn, how int, pinged func(), drop <-chan struct{}) error {
+	defer conn.Close()
+	conn.SetPingHandler(func(payload string) error {
+		pinged()
+		return conn.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(patience))
+	})
+	conn.WriteMessage(websocket.TextMessage, []byte("hello"))
+	if _, got, err := conn.ReadMessage(); err != nil || string(got) != "hello" {
+		return fmt.Errorf("got %q, %w", got, err)
+	}
+	go func() {
+		<-drop
+		switch how {
+		case 0:
+			conn.WriteControl(websocket.CloseMessage, closePayload(1000, "bye"), time.Now().Add(patience))
+		case 1:
+			conn.NetConn().(*net.TCPConn).SetLinger(0)
+			conn.Close()
+		case 2:
+			conn.Close()
+		}
+	}()
+	if _, _, err := conn.ReadMessage(); how == 0 && !websocket.IsCloseError(err, 1000) {
+		return fmt.Errorf("closed with %w", err)
+	}
+	return nil
 }
 
 // Handshakes over the limit don't disturb those who are in.
