@@ -44,14 +44,19 @@ func serveEcho(ln net.Listener) {
 		if err != nil {
 			return
 		}
-		defer conn.Close()
-		for {
-			kind, message, err := conn.ReadMessage()
-			if err != nil || conn.WriteMessage(kind, message) != nil {
-				return
-			}
-		}
+		echoMessages(conn)
 	}))
+}
+
+// echoMessages is the loop that gorilla's documentation shows.
+func echoMessages(conn *websocket.Conn) {
+	defer conn.Close()
+	for {
+		kind, message, err := conn.ReadMessage()
+		if err != nil || conn.WriteMessage(kind, message) != nil {
+			return
+		}
+	}
 }
 
 // dialBench opens a socket over plain HTTP/1.1.

@@ -79,13 +79,7 @@ func echoGorilla(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	defer conn.Close()
-	for {
-		kind, message, err := conn.ReadMessage()
-		if err != nil || conn.WriteMessage(kind, message) != nil {
-			return
-		}
-	}
+	echoMessages(conn)
 }
 
 // A loopStream has one message come in again and again.

@@ -46,16 +46,7 @@ func echoWithGorilla(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	defer conn.Close()
-	for {
-		kind, message, err := conn.ReadMessage()
-		if err != nil {
-			return
-		}
-		if err := conn.WriteMessage(kind, message); err != nil {
-			return
-		}
-	}
+	echoMessages(conn)
 }
 
 // received are the requests so far.

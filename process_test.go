@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -170,9 +171,17 @@ func (p *process) reload(t *testing.T, global, site string) {
 	}
 }
 
-// terminate sends SIGTERM.
+// terminate has the process exit as a service manager would. Windows has no
+// SIGTERM; there the admin API does it.
 func (p *process) terminate(t *testing.T) {
 	t.Helper()
+	if runtime.GOOS == "windows" {
+		if p.admin == "" {
+			t.Skip("Windows has no SIGTERM")
+		}
+		go p.post("/stop", nil)
+		return
+	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
