@@ -24,6 +24,13 @@ func pipe(t *testing.T, h *Handler) *peer {
 // pipeOver is pipe with the two ends given.
 func pipeOver(t *testing.T, h *Handler, server, client net.Conn) *peer {
 	t.Helper()
+	provision(t, h)
+	return pipeSession(t, newSession(h, httptest.NewRequest("GET", "/", nil)), server, client)
+}
+
+// provision does for h what loading a config does.
+func provision(t *testing.T, h *Handler) {
+	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	t.Cleanup(cancel)
 	if err := h.Provision(ctx); err != nil {
@@ -33,12 +40,17 @@ func pipeOver(t *testing.T, h *Handler, server, client net.Conn) *peer {
 		t.Fatal(err)
 	}
 	h.logger = zap.NewNop()
+}
+
+// pipeSession has s echo over the ends of a pipe.
+func pipeSession(t *testing.T, s *session, server, client net.Conn) *peer {
+	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		newSession(h, httptest.NewRequest("GET", "/", nil)).echo(&accepted{
-			stream:  newConnStream(server, server, nil, time.Duration(h.WriteTimeout)),
-			deflate: h.Compression == "on",
+		s.echo(&accepted{
+			stream:  newConnStream(server, server, nil, time.Duration(s.handler.WriteTimeout)),
+			deflate: s.handler.Compression == "on",
 		})
 	}()
 	t.Cleanup(func() {

@@ -2,21 +2,16 @@ package caddywebsocket
 
 import (
 	"context"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// eventLog is an event handler that keeps what it was told.
+// eventLog is an event handler that passes on what it is told.
 type eventLog struct{}
 
-var events struct {
-	mu   sync.Mutex
-	told []caddy.Event
-}
+var events = make(chan caddy.Event, 16)
 
 func (eventLog) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "events.handlers.test", New: func() caddy.Module { return new(eventLog) }}
@@ -28,9 +23,7 @@ func (eventLog) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (eventLog) Handle(_ context.Context, e caddy.Event) error {
-	events.mu.Lock()
-	defer events.mu.Unlock()
-	events.told = append(events.told, e)
+	events <- e
 	return nil
 }
 
@@ -38,27 +31,11 @@ func init() { caddy.RegisterModule(eventLog{}) }
 
 func TestEvents(t *testing.T) {
 	s := startGlobal(t, "events {\non websocket_open test\non websocket_close test\n}", "websocket")
-	events.told = nil
 	p := s.dial(t, "http2", "/some/path")
 	p.echo(opText, "hello")
 	s.reload(t, "", "websocket\nheader X-Config new")
 	p.bye() // the handlers of its own config are told
-	s.logs.await(t, "socket closed", 1)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		events.mu.Lock()
-		n := len(events.told)
-		events.mu.Unlock()
-		if n >= 2 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	events.mu.Lock()
-	defer events.mu.Unlock()
-	if len(events.told) != 2 {
-		t.Fatalf("%d events, want 2", len(events.told))
-	}
-	opened, closed := events.told[0], events.told[1]
+	opened, closed := <-events, <-events
 	if opened.Name() != "websocket_open" || closed.Name() != "websocket_close" || opened.Data["id"] != closed.Data["id"] {
 		t.Errorf("events %s of %v, %s of %v", opened.Name(), opened.Data["id"], closed.Name(), closed.Data["id"])
 	}

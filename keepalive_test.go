@@ -1,6 +1,8 @@
 package caddywebsocket
 
 import (
+	"net"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,5 +115,20 @@ func TestPingThatFails(t *testing.T) {
 		if open() != 0 {
 			t.Error("the session is still open")
 		}
+	})
+}
+
+// A handshake may take longer than the timeout, if the next handler is slow to
+// accept. Silence counts from when it does.
+func TestSilenceCountsFromTheAccept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := new(Handler)
+		provision(t, h)
+		s := newSession(h, httptest.NewRequest("GET", "/", nil))
+		time.Sleep(time.Hour)
+		server, client := net.Pipe()
+		p := pipeSession(t, s, server, client)
+		p.expectPingAt(defaultKeepaliveInterval)
+		p.bye()
 	})
 }

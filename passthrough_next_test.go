@@ -2,11 +2,9 @@ package caddywebsocket
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -97,31 +95,6 @@ func TestTunnelToAnyHandler(t *testing.T) {
 	}
 }
 
-// An application may take its time to accept. Silence counts from then on.
-func TestTunnelAcceptedLate(t *testing.T) {
-	u := listenUpstream(t)
-	s := start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 100ms 2s\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-	for _, protocol := range []string{"http1", "http2"} {
-		apps := make(chan *peer)
-		go func() {
-			conn, err := u.Accept()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			time.Sleep(2100 * time.Millisecond) // the application is starting
-			apps <- u.answer(conn, "")
-		}()
-		client := s.dial(t, protocol, "/")
-		app := <-apps
-		client.send(opPong, client.expectPing())
-		client.send(opText, "hello")
-		app.expectMasked(opText, "hello")
-		app.rw.Close()
-		client.rw.Close()
-	}
-}
-
 // Of messages that come when the client has been sent a Close frame nothing
 // passes, and none counts.
 func TestTunnelCountsWhatPassed(t *testing.T) {
@@ -142,39 +115,4 @@ func TestTunnelCountsWhatPassed(t *testing.T) {
 			t.Errorf("%v messages sent, want 1", got)
 		}
 	})
-}
-
-// Pings that wait for the end of a frame are one Ping, whose Pong has its time.
-func TestTunnelPingBehindFrame(t *testing.T) {
-	u := listenUpstream(t)
-	s := start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 30ms 30s\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-	client, app := u.tunnel(s, "http1")
-	frame := serverFrame(finBit|byte(opText), "in two halves")
-	app.write(frame[:5])
-	if _, err := io.ReadFull(client.br, make([]byte, 5)); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(500 * time.Millisecond) // many pings are due meanwhile
-	app.write(frame[5:])
-	if _, err := io.ReadFull(client.br, make([]byte, len(frame)-5)); err != nil {
-		t.Fatal(err)
-	}
-	client.send(opPong, client.expectPing())
-	client.sendClose(1000, "")
-	app.expectMasked(opClose, string(closePayload(1000, "")))
-	app.rw.Close()
-	pings := 1
-	for f, err := client.tryRead(); err == nil; f, err = client.tryRead() {
-		if f.op() == opPing {
-			pings++
-		}
-	}
-	client.rw.Close()
-	e := s.logs.await(t, "socket closed", 1)[0]
-	if e["pings_sent"] != float64(pings) {
-		t.Errorf("%v pings sent, %d came", e["pings_sent"], pings)
-	}
-	if pings == 1 && e["last_rtt"] == nil {
-		t.Error("the Pong to the one Ping gave no round-trip time")
-	}
 }

@@ -40,18 +40,6 @@ func (u *upstream) acceptWith(fields string) (*http.Request, *peer) {
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	return u.answerRequest(conn, fields)
-}
-
-// answer accepts the handshake on a connection.
-func (u *upstream) answer(conn net.Conn, fields string) *peer {
-	u.t.Helper()
-	_, app := u.answerRequest(conn, fields)
-	return app
-}
-
-func (u *upstream) answerRequest(conn net.Conn, fields string) (*http.Request, *peer) {
-	u.t.Helper()
 	u.t.Cleanup(func() { conn.Close() })
 	br := bufio.NewReader(conn)
 	req, err := http.ReadRequest(br)
