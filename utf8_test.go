@@ -1,0 +1,98 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzUTF8 holds the checker, for any cut, against the standard library, and
+// makes sure that it finds the first impossible byte when it sees it.
+func FuzzUTF8(f *testing.F) {
+	for _, s := range []string{"", "ascii", "¢€𐍈", "\xff", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "a\x80"} {
+		f.Add(uint16(0), []byte(s), []byte{0})
+		f.Add(uint16(0), []byte(s+s), []byte{1, 2})
+		f.Add(uint16(36*9), []byte(s+"¢€𐍈"), []byte{255, 1})
+	}
+	long := bytes.Repeat([]byte("ž€𐍈"), 100)
+	f.Fuzz(func(t *testing.T, before uint16, text, sizes []byte) {
+		n := int(before) % len(long)
+		text = append(long[:n:n], text...)
+		var pieces [][]byte
+		for i := 0; len(text) > 0; i++ {
+			size := len(text)
+			if len(sizes) > 0 {
+				size = min(size, 1+4*int(sizes[i%len(sizes)]))
+			}
+			pieces = append(pieces, text[:size])
+			text = text[size:]
+		}
+		checkUTF8(t, pieces...)
+	})
+}
+
+// Bad text is found at its first impossible byte, wherever vectors of 32 bytes and
+// pieces end.
+func TestUTF8AcrossVectors(t *testing.T) {
+	const before = "𐍈"
+	for _, s := range sequences {
+		text := parsePayload(opText, s.bytes)
+		for cut := range len(text) + 1 {
+			for n := range 32 {
+				first := n % len(before)
+				ascii := bytes.Repeat([]byte("a"), utf8Block+n)
+				checkUTF8(t, []byte(before[:first]), slices.Concat([]byte(before[first:]), ascii, text[:cut]))
+			}
+		}
+	}
+}
+
+// checkUTF8 holds the checker against the standard library.
+func checkUTF8(t *testing.T, pieces ...[]byte) {
+	t.Helper()
+	var (
+		c    utf8Checker
+		seen []byte
+	)
+	for _, piece := range pieces {
+		seen = append(seen, piece...)
+		ok := c.write(piece)
+		if want := possible(seen); ok != want {
+			t.Fatalf("%q: %t, want %t", seen, ok, want)
+		}
+		if !ok {
+			return
+		}
+	}
+	if c.complete() != utf8.Valid(seen) {
+		t.Fatalf("%q: complete is %t", seen, c.complete())
+	}
+}
+
+// possible reports whether some bytes can follow that make p UTF-8.
+func possible(p []byte) bool {
+	for _, end := range []string{"", "\x80", "\x80\x80", "\x80\x80\x80", "\xbf", "\xbf\xbf", "\xbf\xbf\xbf", "\x90\x80\x80", "\xa0\x80", "\x8f\xbf\xbf", "\x9f\xbf"} {
+		if utf8.Valid(append(bytes.Clone(p), end...)) {
+			return true
+		}
+	}
+	return false
+}
+
+func BenchmarkUTF8(b *testing.B) {
+	for name, text := range map[string][]byte{
+		"ascii":     bytes.Repeat([]byte("a"), 64<<10),
+		"multibyte": bytes.Repeat([]byte("ž€𐍈"), 64<<10/9),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				var c utf8Checker
+				if !c.write(text) {
+					b.Fatal("not valid")
+				}
+			}
+		})
+	}
+}
