@@ -48,10 +48,10 @@ func pipeSession(t *testing.T, s *session, server, client net.Conn) *peer {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.echo(&accepted{
+		s.beginEcho(&accepted{
 			stream:  newConnStream(server, server, nil, time.Duration(s.handler.WriteTimeout)),
 			deflate: s.handler.Compression == "on",
-		})
+		}).serve()
 	}()
 	t.Cleanup(func() {
 		client.Close()

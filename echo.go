@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/gorilla/websocket"
 )
@@ -41,16 +42,54 @@ func newEcho(s *session, deflate bool) *echo {
 	}
 }
 
-// echo serves an accepted socket until it has closed.
-func (s *session) echo(a *accepted) {
+// serveEcho accepts a socket, unless it is refused, and echoes until it has closed.
+func (h *Handler) serveEcho(w http.ResponseWriter, r *http.Request) error {
+	var (
+		e   *echo
+		err error
+	)
+	aside(func() { e, err = h.openEcho(w, r) })
+	if err != nil {
+		return err
+	}
+	defer h.dismiss(e.session)
+	e.serve()
+	return nil
+}
+
+// openEcho answers a handshake.
+func (h *Handler) openEcho(w http.ResponseWriter, r *http.Request) (e *echo, err error) {
+	s, err := h.admit(w.Header(), r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if e != nil {
+			return
+		}
+		if s.begun() { // somebody else's event handler panicked
+			s.finish()
+		}
+		h.dismiss(s)
+	}()
+	a, err := h.accept(w, r)
+	if err != nil {
+		metrics.refused(h.Mode, err)
+		return nil, err
+	}
+	return s.beginEcho(a), nil
+}
+
+// beginEcho begins the session of an accepted socket.
+func (s *session) beginEcho(a *accepted) *echo {
 	s.subprotocol, s.compression = a.subprotocol, a.deflate
 	s.begin(a.stream)
-	defer s.finish()
-	newEcho(s, a.deflate).serve()
+	return newEcho(s, a.deflate)
 }
 
 // serve echoes until the socket has closed.
 func (e *echo) serve() {
+	defer e.finish()
 	err := e.messages()
 	if errors.Is(err, errCloseSent) {
 		// The timer has begun the closing handshake.

@@ -140,19 +140,27 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, err
 	return a, nil
 }
 
+// What is the same in each request that the Upgrader is given.
+var (
+	upgradeConnection = []string{"Upgrade"}
+	upgradeProtocol   = []string{"websocket"}
+	upgradeVersion    = []string{"13"}
+	// upgradeKey is that of RFC 6455 §1.3, as good as any where there is none.
+	upgradeKey = []string{"dGhlIHNhbXBsZSBub25jZQ=="}
+)
+
 // http1Request is a handshake as gorilla's Upgrader wants to see it: on HTTP/1.1,
 // with at most one header each, and with permessage-deflate only if it is to
 // be accepted.
 func http1Request(r *http.Request, deflate bool) *http.Request {
 	header := http.Header{
-		"Connection":            {"Upgrade"},
-		"Upgrade":               {"websocket"},
-		"Sec-Websocket-Version": {"13"},
+		"Connection":            upgradeConnection,
+		"Upgrade":               upgradeProtocol,
+		"Sec-Websocket-Version": upgradeVersion,
 		"Sec-Websocket-Key":     r.Header["Sec-Websocket-Key"],
 	}
 	if r.ProtoMajor > 1 {
-		// There is no key there; that of RFC 6455 §1.3 is as good as any.
-		header["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25jZQ=="}
+		header["Sec-Websocket-Key"] = upgradeKey
 	}
 	if offered := r.Header["Sec-Websocket-Protocol"]; len(offered) > 0 {
 		header["Sec-Websocket-Protocol"] = []string{strings.Join(offered, ",")}
@@ -165,25 +173,8 @@ func http1Request(r *http.Request, deflate bool) *http.Request {
 
 // hijack sends a 101 with the headers in w and takes the connection over.
 func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (stream, error) {
-	var (
-		conn     net.Conn
-		brw      *bufio.ReadWriter
-		err      error
-		panicked any
-		done     = make(chan struct{})
-	)
-	// The HTTP server writes the head of a response with so deep a stack that the
-	// socket's goroutine, which never gives one back, would need one twice as large.
-	go func() {
-		defer close(done)
-		defer func() { panicked = recover() }() // the HTTP server has its own way with it
-		w.WriteHeader(http.StatusSwitchingProtocols)
-		conn, brw, err = http.NewResponseController(w).Hijack()
-	}()
-	<-done
-	if panicked != nil {
-		panic(panicked)
-	}
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, brw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("hijacking connection: %w", err))
 	}

@@ -199,38 +199,40 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
-	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	if err := h.admit(w.Header(), r, client); err != nil {
-		metrics.refused(h.Mode, err)
-		return err
+	if h.Mode == modePassthrough {
+		return h.servePassthrough(w, r, next)
 	}
-	defer h.limiter.release(client)
+	return h.serveEcho(w, r)
+}
+
+// admit checks a handshake, counts its socket in, and makes a session of it.
+func (h *Handler) admit(answer http.Header, r *http.Request) (admitted *session, err error) {
+	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	err = checkHandshake(answer, r)
+	if err == nil {
+		err = h.checkOrigin(r)
+	}
+	if err == nil {
+		err = h.limiter.acquire(answer, client)
+	}
+	if err != nil {
+		metrics.refused(h.Mode, err)
+		return nil, err
+	}
+	defer func() {
+		if admitted == nil { // a placeholder of somebody's panicked
+			h.limiter.release(client)
+		}
+	}()
 	s := newSession(h, r)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(s.placeholder)
 	}
-	if h.Mode == modePassthrough {
-		return s.passthrough(w, r, next)
-	}
-	a, err := h.accept(w, r)
-	if err != nil {
-		metrics.refused(h.Mode, err)
-		return err
-	}
-	s.echo(a)
-	return nil
+	return s, nil
 }
 
-// admit checks a handshake and counts its socket in.
-func (h *Handler) admit(answer http.Header, r *http.Request, client string) error {
-	if err := checkHandshake(answer, r); err != nil {
-		return err
-	}
-	if err := h.checkOrigin(r); err != nil {
-		return err
-	}
-	return h.limiter.acquire(answer, client)
-}
+// dismiss counts the socket of a session out.
+func (h *Handler) dismiss(s *session) { h.limiter.release(s.about.clientIP) }
 
 // checkOrigin checks the request against allowed_origins and require_origin.
 func (h *Handler) checkOrigin(r *http.Request) error {

@@ -48,6 +48,16 @@ type tunnel struct {
 	cancel    func() // of what the application has of the request: reverse_proxy lets its upstream go
 }
 
+// servePassthrough has the next handler serve a socket, unless it is refused.
+func (h *Handler) servePassthrough(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	s, err := h.admit(w.Header(), r)
+	if err != nil {
+		return err
+	}
+	defer h.dismiss(s)
+	return s.passthrough(w, r, next)
+}
+
 // passthrough lets the next handler accept a socket and supervises it.
 func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	h := s.handler

@@ -2,7 +2,6 @@ package caddywebsocket
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -34,11 +33,15 @@ func aboutRequest(r *http.Request) about {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		path = original.URL.Path // before handle_path and rewrites
 	}
+	proto := r.Proto
+	if r.ProtoMajor == 3 { // Proto is "websocket"
+		proto = "HTTP/3.0"
+	}
 	a := about{
 		host:     strings.ToLower(host),
 		path:     path,
 		clientIP: clientIP,
-		proto:    fmt.Sprintf("HTTP/%d.%d", r.ProtoMajor, r.ProtoMinor), // HTTP/3 has "websocket" there
+		proto:    proto,
 		origin:   r.Header.Get("Origin"),
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {

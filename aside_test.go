@@ -1,0 +1,81 @@
+package caddywebsocket
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// A panic is raised where the HTTP server recovers it, since elsewhere it would
+// end the process, and says where it came from.
+func TestAsidePanics(t *testing.T) {
+	defer func() {
+		if s, _ := recover().(string); !strings.HasPrefix(s, "broken\n") || !strings.Contains(s, "breakHandler") {
+			t.Errorf("recovered %q", s)
+		}
+	}()
+	aside(breakHandler)
+	t.Error("aside returned")
+}
+
+func breakHandler() { panic("broken") }
+
+// The panic of a handler that wants the response aborted stays what it is.
+func TestAsideAborts(t *testing.T) {
+	defer func() {
+		if r := recover(); r != http.ErrAbortHandler {
+			t.Errorf("recovered %v, want %v", r, http.ErrAbortHandler)
+		}
+	}()
+	aside(func() { panic(http.ErrAbortHandler) })
+	t.Error("aside returned")
+}
+
+// A panic of anybody's gives back what a socket counts for.
+func TestPanicsCountOut(t *testing.T) {
+	broken := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { panic("broken") })
+	for name, c := range map[string]struct {
+		mode        string
+		w           http.ResponseWriter
+		placeholder caddy.ReplacerFunc
+	}{
+		"response writer": {mode: modeEcho, w: panickingWriter{httptest.NewRecorder()}},
+		"next handler":    {mode: modePassthrough, w: httptest.NewRecorder()},
+		"placeholder": {
+			mode: modeEcho, w: httptest.NewRecorder(),
+			placeholder: func(string) (any, bool) { panic("broken") },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &Handler{Mode: c.mode, MaxConnections: 1, AllowedOrigins: []string{"*"}}
+			provision(t, h)
+			repl := caddy.NewReplacer()
+			if c.placeholder != nil {
+				repl.Map(c.placeholder)
+			}
+			r := http1Request(&http.Request{ProtoMajor: 3}, false)
+			r.ProtoMajor, r.ProtoMinor, r.URL = 1, 1, new(url.URL)
+			r = r.WithContext(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl))
+			defer func() {
+				if recover() == nil {
+					t.Error("nothing panicked")
+				}
+				if h.limiter.open != 0 {
+					t.Errorf("%d sockets are counted, want none", h.limiter.open)
+				}
+			}()
+			_ = h.ServeHTTP(c.w, r, broken)
+		})
+	}
+}
+
+// A panickingWriter panics as a handler does that wants the response aborted.
+type panickingWriter struct{ http.ResponseWriter }
+
+func (panickingWriter) WriteHeader(int) { panic(http.ErrAbortHandler) }
