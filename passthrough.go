@@ -162,7 +162,8 @@ func (t *tunnel) close() {
 	for err := error(nil); sent && err == nil && !t.up.closed && t.up.broken == nil; {
 		_, err = t.pull(buf.p)
 	}
-	if t.stream.hangUp(t.up.closed) {
+	// Of a client that is lost or stalled nothing more is of interest.
+	if t.end.code != websocket.CloseAbnormalClosure && t.stream.hangUp(t.up.closed) {
 		for err := error(nil); err == nil; {
 			_, err = t.pull(buf.p)
 		}

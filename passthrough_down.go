@@ -17,20 +17,9 @@ import (
 func (t *tunnel) push(p []byte) error {
 	closedBefore := t.down.closed
 	r := t.down.scan(p)
-	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.due.Load() != nil {
-		// What waits for the end of a frame gets its turn in the middle.
-		if err := t.out.pass(r.pass[:b], false, false); err != nil && !errors.Is(err, errCloseSent) {
-			return err
-		}
-		r.pass = r.pass[b:]
-	}
-	var err error
-	if len(r.pass) > 0 {
-		t.passed = true
-		if err = t.out.pass(r.pass, t.down.open(), t.down.closed); err == nil {
-			t.sent.set(t.down.messages, t.down.bytes)
-		}
-	}
+	if err := t.pass(r); err != nil && !errors.Is(err, errCloseSent) {
+		return err
+	} // the application learns of a Close frame in its own direction
 	if r.err != nil {
 		t.tooBig()
 		t.down.limit = 0
@@ -41,10 +30,34 @@ func (t *tunnel) push(p []byte) error {
 		t.closed(ending{byUpstream, t.down.close.code, t.down.close.reason})
 	}
 	t.checkBroken(&t.down, "application")
-	if errors.Is(err, errCloseSent) {
-		return nil // the application learns of it in its own direction
+	return nil
+}
+
+// pass writes to the client what passes of a scan.
+func (t *tunnel) pass(r scan) error {
+	if len(r.pass) == 0 {
+		return nil
 	}
-	if err != nil {
+	t.passed = true
+	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.due.Load() != nil {
+		// What waits for the end of a frame gets its turn in the middle.
+		if err := t.write(r.pass[:b], false, false); err != nil {
+			return err
+		}
+		r.pass = r.pass[b:]
+	}
+	err := t.write(r.pass, t.down.open(), t.down.closed)
+	if err == nil {
+		t.sent.set(t.down.messages, t.down.bytes)
+	}
+	return err
+}
+
+// write writes to the client, as sender.pass does. If that fails it is how the
+// session ends.
+func (t *tunnel) write(p []byte, open, closed bool) error {
+	err := t.out.pass(p, open, closed)
+	if err != nil && !errors.Is(err, errCloseSent) {
 		t.broke(err)
 	}
 	return err
@@ -93,7 +106,7 @@ func (t *tunnel) pushHead(p []byte) error {
 			t.down.broken, t.head = errors.New("the answer's head doesn't end"), nil
 			t.checkBroken(&t.down, "application")
 		}
-		return t.out.pass(p, true, false)
+		return t.write(p, true, false)
 	}
 	rest := len(t.head) - i - len(end)
 	answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(t.head)), nil)
@@ -107,7 +120,7 @@ func (t *tunnel) pushHead(p []byte) error {
 	}
 	t.head = nil
 	t.checkBroken(&t.down, "application")
-	if err := t.out.pass(p[:len(p)-rest], t.down.open(), false); err != nil || rest == 0 {
+	if err := t.write(p[:len(p)-rest], t.down.open(), false); err != nil || rest == 0 {
 		return err
 	}
 	return t.push(p[len(p)-rest:])

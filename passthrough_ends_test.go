@@ -3,6 +3,9 @@ package caddywebsocket
 import (
 	"fmt"
 	"io"
+	"net"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +204,46 @@ func TestTunnelUpstreamIgnoresClose(t *testing.T) {
 		entries := s.logs.await(t, "socket closed", closed+1)
 		if last := entries[len(entries)-1]; last["closed_by"] != string(byClient) || last["close_code"] != 4002.0 {
 			t.Errorf("closed by %v with %v, want %v with 4002", last["closed_by"], last["close_code"], byClient)
+		}
+	})
+}
+
+// A client that stops reading while a Ping waits for the end of a frame ends its
+// session as any other that stops.
+func TestTunnelStallsBeforePing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &Handler{Mode: modePassthrough, AllowedOrigins: []string{"*"}}
+		provision(t, h)
+		clientSide, client := net.Pipe()
+		appSide, app := net.Pipe()
+		defer client.Close()
+		defer app.Close()
+		r := httptest.NewRequest("GET", "/", nil)
+		s := newSession(h, r)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if err := s.passthrough(&pipeResponse{conn: clientSide}, r, proxyTo(appSide)); err != nil {
+				t.Errorf("passthrough: %v", err)
+			}
+		}()
+		frame := serverFrame(finBit|byte(opText), "in two halves")
+		app.Write(frame[:5])
+		if _, err := io.ReadFull(client, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(defaultKeepaliveInterval + time.Second)
+		if s.out.due.Load() == nil {
+			t.Fatal("no Ping is due")
+		}
+		start := time.Now()
+		app.Write(slices.Concat(frame[5:], serverFrame(finBit|byte(opClose), ""), frame))
+		<-done
+		if s.end.by != byWriteTimeout {
+			t.Errorf("closed by %s, want %s", s.end.by, byWriteTimeout)
+		}
+		if took := time.Since(start); took > defaultWriteTimeout*9/8 {
+			t.Errorf("that took %v: there is nothing to wait for from a client that has stalled", took)
 		}
 	})
 }
