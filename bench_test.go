@@ -1,7 +1,6 @@
 package caddywebsocket
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -168,27 +168,24 @@ func memory(b testing.TB, p *process) (resident, live int64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return net.Dial("unix", p.admin)
-		},
-	}}
+	stats := p.memstats(b)
+	return pages * int64(os.Getpagesize()), int64(stats.HeapAlloc + stats.StackInuse)
+}
+
+// memstats are those of the process after a collection.
+func (p *process) memstats(t testing.TB) runtime.MemStats {
+	t.Helper()
+	var vars struct{ Memstats runtime.MemStats }
 	for _, path := range []string{"/debug/pprof/heap?gc=1", "/debug/vars"} {
-		res, err := client.Get("http://caddy" + path)
-		if err != nil {
-			b.Fatal(err)
+		status, answer, err := p.call(http.MethodGet, path, nil)
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("%s: status %d, %v", path, status, err)
 		}
-		defer res.Body.Close()
-		if data, err = io.ReadAll(res.Body); err != nil {
-			b.Fatal(err)
+		if path == "/debug/vars" {
+			if err := json.Unmarshal([]byte(answer), &vars); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	var vars struct {
-		Memstats struct{ HeapAlloc, StackInuse int64 }
-	}
-	if err := json.Unmarshal(data, &vars); err != nil {
-		b.Fatal(err)
-	}
-	return pages * int64(os.Getpagesize()), vars.Memstats.HeapAlloc + vars.Memstats.StackInuse
+	return vars.Memstats
 }

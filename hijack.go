@@ -50,16 +50,16 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return c, brw, nil
 }
 
-// A tunnelConn is the connection that the next handler gets.
+// A tunnelConn is the connection that the next handler gets. It has the tunnel's own
+// WriteTo and ReadFrom: goroutines wait in them, and a method in between would be
+// one more frame on their stacks.
 type tunnelConn struct {
 	net.Conn
-	t *tunnel
+	*tunnel
 }
 
-func (c *tunnelConn) Read(p []byte) (int, error)          { return c.t.Read(p) }
-func (c *tunnelConn) Write(p []byte) (int, error)         { return c.t.Write(p) }
-func (c *tunnelConn) WriteTo(w io.Writer) (int64, error)  { return c.t.WriteTo(w) }
-func (c *tunnelConn) ReadFrom(r io.Reader) (int64, error) { return c.t.ReadFrom(r) }
+func (c *tunnelConn) Read(p []byte) (int, error)  { return c.tunnel.Read(p) }
+func (c *tunnelConn) Write(p []byte) (int, error) { return c.tunnel.Write(p) }
 
 // SetDeadline does the same: write_timeout is for writes.
 func (c *tunnelConn) SetDeadline(at time.Time) error { return c.SetReadDeadline(at) }
@@ -69,15 +69,15 @@ func (c *tunnelConn) SetWriteDeadline(time.Time) error { return nil }
 
 // CloseWrite says that no more comes from the application.
 func (c *tunnelConn) CloseWrite() error {
-	c.t.stream.hangUp(true)
+	c.stream.hangUp(true)
 	return nil
 }
 
 // Close has the handler end the session, which may take a moment that a caller
 // with a lock in hand should not wait.
 func (c *tunnelConn) Close() error {
-	c.t.abandon()
-	c.t.stream.interrupt()
+	c.abandon()
+	c.stream.interrupt()
 	return nil
 }
 

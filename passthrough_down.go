@@ -127,11 +127,11 @@ func (t *tunnel) pushHead(p []byte) error {
 }
 
 // ReadFrom passes on what comes from the application, until that ends.
+// reverse_proxy has a goroutine that does nothing but wait here, so the frame of
+// this function is kept small: it has no defers, and the work is in pushRead.
 func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 	t.copying.Store(true)
-	defer t.copying.Store(false)
 	buf := copyBuffer{pool: t.handler.buffers}
-	defer buf.release()
 	for expected := int64(0); ; {
 		p := buf.next(expected, len(t.downHeld))
 		n := copy(p, t.downHeld)
@@ -139,23 +139,33 @@ func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 		buf.took(k)
 		read += int64(k)
 		if k > 0 {
-			t.downMu.Lock()
-			err = t.push(p[:n+k])
-			// The rest of a frame is on its way; what comes next may be like the last.
-			expected = max(t.down.remaining, min(int64(k), int64(buf.pool.size)))
-			if n+k == len(p) {
-				expected = max(expected, int64(len(p))+1)
+			if expected, err = t.pushRead(p[:n+k], k, n+k == len(p)); err != nil {
+				break
 			}
-			t.downMu.Unlock()
-		}
-		if err != nil {
-			return read, err
 		}
 		if readErr != nil {
 			t.appGone(readErr)
-			return read, endOfCopy(readErr)
+			err = endOfCopy(readErr)
+			break
 		}
 	}
+	buf.release()
+	t.copying.Store(false)
+	return read, err
+}
+
+// pushRead passes on what ends with a read of k bytes, which filled the buffer if
+// full is set, and returns how much the next read can be expected to bring.
+func (t *tunnel) pushRead(p []byte, k int, full bool) (expected int64, err error) {
+	t.downMu.Lock()
+	defer t.downMu.Unlock()
+	err = t.push(p)
+	// The rest of a frame is on its way; what comes next may be like the last.
+	expected = max(t.down.remaining, min(int64(k), int64(t.handler.buffers.size)))
+	if full {
+		expected = max(expected, int64(len(p))+1)
+	}
+	return expected, err
 }
 
 // appGone deals with the end of what comes from the application.

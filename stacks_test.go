@@ -1,0 +1,85 @@
+//go:build linux && amd64 && !race
+
+package caddywebsocket
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// What a waiting socket takes of stack depends on the deepest call that its
+// goroutine has ever made (see aside), and how deep that is on the system, the
+// processor and the race detector.
+func TestStackOfIdleSocket(t *testing.T) {
+	upstream := echoUpstream(t)
+	const options = " {\nkeepalive 100ms 1m\nallowed_origins *\n}\n"
+	for _, site := range []struct {
+		name, config string
+		most         int64 // bytes
+	}{
+		{"echo", "websocket" + options, 10 << 10},
+		{"passthrough", "websocket passthrough" + options + "reverse_proxy " + upstream, 48 << 10},
+	} {
+		t.Run(site.name, func(t *testing.T) {
+			p := startProcess(t, "", site.config)
+			p.pingedSockets(t, 20)
+			before := p.stacks(t)
+			const sockets = 200
+			p.pingedSockets(t, sockets)
+			if each := (p.stacks(t) - before) / sockets; each > site.most {
+				t.Errorf("a socket takes %d bytes of stack, want %d at most", each, site.most)
+			}
+		})
+	}
+}
+
+// stacks is what all stacks of the process take, in bytes, when collections have
+// halved those that are large.
+func (p *process) stacks(t *testing.T) int64 {
+	t.Helper()
+	p.memstats(t)
+	return int64(p.memstats(t).StackInuse)
+}
+
+// pingedSockets opens n sockets that have had a message each and have answered a
+// Ping.
+func (p *process) pingedSockets(t *testing.T, n int) {
+	t.Helper()
+	pinged := make(chan struct{}, n)
+	for range n {
+		conn, _, err := websocket.DefaultDialer.Dial("ws://"+p.plain, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		answer := conn.PingHandler()
+		conn.SetPingHandler(func(payload string) error {
+			defer func() { pinged <- struct{}{} }()
+			conn.SetPingHandler(answer)
+			return answer(payload)
+		})
+		if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				if _, r, err := conn.NextReader(); err != nil {
+					return
+				} else if _, err := io.Copy(io.Discard, r); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	timeout := time.After(patience)
+	for range n {
+		select {
+		case <-pinged:
+		case <-timeout:
+			t.Fatal("not all sockets were pinged")
+		}
+	}
+}
