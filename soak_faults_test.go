@@ -122,6 +122,7 @@ func (p *process) soakDial(t *testing.T, address, path string) *websocket.Conn {
 		conn.Close()
 		return nil
 	}
+	conn.NetConn().SetWriteDeadline(time.Time{}) // gorilla leaves that of a Pong behind
 	return conn
 }
 
