@@ -2,6 +2,9 @@ package caddywebsocket
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -10,6 +13,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
 )
 
 // A panic is raised where the HTTP server recovers it, since elsewhere it would
@@ -21,6 +27,17 @@ func TestAsidePanics(t *testing.T) {
 		}
 	}()
 	aside(breakHandler)
+	t.Error("aside returned")
+}
+
+// The panic of an error is one of that error.
+func TestAsidePanicsWithError(t *testing.T) {
+	defer func() {
+		if err, _ := recover().(error); !errors.Is(err, io.ErrNoProgress) {
+			t.Errorf("recovered %v, want %v", err, io.ErrNoProgress)
+		}
+	}()
+	aside(func() { panic(io.ErrNoProgress) })
 	t.Error("aside returned")
 }
 
@@ -37,13 +54,16 @@ func TestAsideAborts(t *testing.T) {
 	t.Error("aside returned")
 }
 
-// A panic of anybody's gives back what a socket counts for.
+// A panic of anybody's gives back what a socket counts for, and ends its session.
 func TestPanicsCountOut(t *testing.T) {
 	broken := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { panic("broken") })
+	conn, client := net.Pipe()
+	defer client.Close()
 	for name, c := range map[string]struct {
 		mode        string
 		w           http.ResponseWriter
 		placeholder caddy.ReplacerFunc
+		log         func(zapcore.Entry) error
 	}{
 		"response writer": {mode: modeEcho, w: panickingWriter{httptest.NewRecorder()}},
 		"next handler":    {mode: modePassthrough, w: httptest.NewRecorder()},
@@ -51,10 +71,22 @@ func TestPanicsCountOut(t *testing.T) {
 			mode: modeEcho, w: httptest.NewRecorder(),
 			placeholder: func(string) (any, bool) { panic("broken") },
 		},
+		"log of an open socket": {
+			mode: modeEcho, w: &pipeResponse{conn: conn, header: http.Header{}},
+			log: func(e zapcore.Entry) error {
+				if e.Message == "socket opened" {
+					panic("broken")
+				}
+				return nil
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &Handler{Mode: c.mode, MaxConnections: 1, AllowedOrigins: []string{"*"}}
 			provision(t, h)
+			if c.log != nil {
+				h.logger = zaptest.NewLogger(t, zaptest.WrapOptions(zap.Hooks(c.log)))
+			}
 			repl := caddy.NewReplacer()
 			if c.placeholder != nil {
 				repl.Map(c.placeholder)
@@ -65,6 +97,9 @@ func TestPanicsCountOut(t *testing.T) {
 			defer func() {
 				if recover() == nil {
 					t.Error("nothing panicked")
+				}
+				if open := sessions.find(nil); len(open) > 0 {
+					t.Errorf("%d sessions are open, want none", len(open))
 				}
 				if h.limiter.open != 0 {
 					t.Errorf("%d sockets are counted, want none", h.limiter.open)

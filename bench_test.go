@@ -175,17 +175,10 @@ func memory(b testing.TB, p *process) (resident, live int64) {
 // memstats are those of the process after a collection.
 func (p *process) memstats(t testing.TB) runtime.MemStats {
 	t.Helper()
+	p.get(t, "/debug/pprof/heap?gc=1")
 	var vars struct{ Memstats runtime.MemStats }
-	for _, path := range []string{"/debug/pprof/heap?gc=1", "/debug/vars"} {
-		status, answer, err := p.call(http.MethodGet, path, nil)
-		if err != nil || status != http.StatusOK {
-			t.Fatalf("%s: status %d, %v", path, status, err)
-		}
-		if path == "/debug/vars" {
-			if err := json.Unmarshal([]byte(answer), &vars); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if err := json.Unmarshal([]byte(p.get(t, "/debug/vars")), &vars); err != nil {
+		t.Fatal(err)
 	}
 	return vars.Memstats
 }

@@ -154,6 +154,16 @@ func (p *process) call(method, path string, body []byte) (status int, answer str
 	return res.StatusCode, string(message), err
 }
 
+// get asks the admin API for something that must be there.
+func (p *process) get(t testing.TB, path string) string {
+	t.Helper()
+	status, answer, err := p.call(http.MethodGet, path, nil)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("%s: status %d, %v", path, status, err)
+	}
+	return answer
+}
+
 // post calls the admin API for something that must work.
 func (p *process) post(path string, body []byte) error {
 	status, answer, err := p.call(http.MethodPost, path, body)

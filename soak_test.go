@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -37,10 +36,7 @@ func (f figure) String() string {
 // figures asks the process.
 func (p *process) figures(t *testing.T) figure {
 	t.Helper()
-	_, answer, err := p.call(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	answer := p.get(t, "/debug/pprof/goroutine?debug=1")
 	var f figure
 	if _, err := fmt.Sscanf(answer, "goroutine profile: total %d", &f.goroutines); err != nil {
 		t.Fatalf("%v in %.50q", err, answer)
@@ -79,10 +75,7 @@ func (p *process) expectBack(t *testing.T, before figure) {
 // closes are the closes that the process has counted, by cause.
 func (p *process) closeCounts(t *testing.T) map[string]int {
 	t.Helper()
-	_, answer, err := p.call(http.MethodGet, "/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	answer := p.get(t, "/metrics")
 	counts := make(map[string]int)
 	for line := range strings.Lines(answer) {
 		labels, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), metricsPrefix+"closes_total"), "} ")
