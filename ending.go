@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"unicode/utf8"
@@ -45,6 +46,9 @@ func (s *session) endingOf(err error) ending {
 		tooLong *http.MaxBytesError
 		h3      *http3.Error
 	)
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
 	switch {
 	case errors.As(err, &closed):
 		return ending{byClient, closed.code, closed.reason}

@@ -1,10 +1,6 @@
 package caddywebsocket
 
-import (
-	"io"
-
-	"github.com/gorilla/websocket"
-)
+import "github.com/gorilla/websocket"
 
 // A receiver takes the frames of a client off a stream. It reads through one
 // pooled buffer, in which payloads are unmasked where they lie, and holds none
@@ -73,14 +69,11 @@ func (c *receiver) refill() error {
 func (c *receiver) read(p []byte) (int, error) {
 	c.life.listen()
 	n, err := c.in.Read(p)
-	if n > 0 {
-		c.life.heard()
-		return n, nil
+	if err != nil {
+		return 0, err
 	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return 0, err
+	c.life.heard()
+	return n, nil
 }
 
 // release gives the buffer back, with whatever is unread in it.
@@ -124,6 +117,8 @@ func (c *receiver) check(h frameHeader, have int) error {
 		return protocolError("continuation of no message")
 	case have > 1 && !h.masked:
 		return protocolError("frame not masked")
+	case h.long:
+		return protocolError("length not in its shortest form")
 	}
 	return nil
 }

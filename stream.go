@@ -16,6 +16,7 @@ type stream interface {
 	// wait returns when a Read has something to return, so that nobody has to
 	// hold a buffer until then.
 	wait() error
+	// Read returns bytes or an error, never both and never neither.
 	io.Reader
 	// Write writes all of p. It fails when nothing moves for write_timeout.
 	io.Writer
@@ -40,6 +41,7 @@ var past = time.Unix(1, 0)
 // A connStream is a stream over a connection of its own.
 type connStream struct {
 	conn net.Conn
+	in   source // conn
 	// socket is what lies under conn. Where Caddy counts the bytes for an access
 	// log, conn hides all of its methods.
 	socket net.Conn
@@ -58,7 +60,7 @@ type connStream struct {
 // newConnStream makes a stream of conn, with early bytes already read from it.
 func newConnStream(conn, socket net.Conn, early []byte, writeTimeout time.Duration) *connStream {
 	return &connStream{
-		conn: conn, socket: socket, waiter: newReadWaiter(socket), ready: early, timeout: writeTimeout,
+		conn: conn, in: source{r: conn}, socket: socket, waiter: newReadWaiter(socket), ready: early, timeout: writeTimeout,
 	}
 }
 
@@ -70,11 +72,8 @@ func (s *connStream) wait() error {
 		return s.waiter.wait()
 	}
 	// TLS decrypts a record at a time, so the rest of it is there when this is.
-	n, err := s.conn.Read(s.first[:])
+	n, err := s.in.Read(s.first[:])
 	s.ready = s.first[:n]
-	if n > 0 {
-		return nil
-	}
 	return err
 }
 
@@ -84,7 +83,7 @@ func (s *connStream) Read(p []byte) (int, error) {
 		s.ready = s.ready[n:]
 		return n, nil
 	}
-	return s.conn.Read(p)
+	return s.in.Read(p)
 }
 
 // maxTLSRecord is the most that one TLS record carries (RFC 8446 §5.1).

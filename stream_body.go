@@ -18,7 +18,7 @@ import (
 // A bodyStream is a stream over the body of an HTTP/2 or HTTP/3 request and the
 // response to it.
 type bodyStream struct {
-	body  io.Reader
+	body  source
 	ready []byte // the byte that wait waited for
 	first [1]byte
 
@@ -59,7 +59,7 @@ func newBodyStream(w http.ResponseWriter, r *http.Request, body io.Reader, write
 		}
 	}
 	h3, _ := r.Context().Value(http3.ServerContextKey).(*http3.Server)
-	s := &bodyStream{body: body, w: w, timeout: writeTimeout, h3: h3, open: true}
+	s := &bodyStream{body: source{r: body}, w: w, timeout: writeTimeout, h3: h3, open: true}
 	if conn, ok := r.Context().Value(connCtxKey).(net.Conn); ok {
 		s.conn = conn
 		s.stuck = time.AfterFunc(math.MaxInt64, s.cutConn)
@@ -74,9 +74,6 @@ func (s *bodyStream) wait() error {
 	}
 	n, err := s.body.Read(s.first[:])
 	s.ready = s.first[:n]
-	if n > 0 {
-		return nil
-	}
 	return err
 }
 
