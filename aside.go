@@ -1,9 +1,13 @@
 package caddywebsocket
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
+
+	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
 )
 
 // aside runs f on a stack of its own, which is given back when f returns.
@@ -26,6 +30,26 @@ func aside(f func()) {
 		panic(panicked) // the HTTP server has its own way with it
 	}
 }
+
+// contain, which is to be deferred, makes an end of the session of a panic on a
+// goroutine that nobody else recovers, be it a timer's or one of the next handler's
+// that copies. The error that f returns, if it returns one, says so.
+func (s *session) contain(err *error) {
+	panicked := recover()
+	if panicked == nil {
+		return
+	}
+	stack := debug.Stack()
+	if err != nil {
+		*err = errPanicked
+	}
+	s.ends(ending{byError, websocket.CloseAbnormalClosure, fmt.Sprint("panic: ", panicked)})
+	s.stream.cut()
+	defer func() { _ = recover() }() // what panics may be the log
+	s.handler.logger.Error("panic in a socket", zap.String("id", s.id), zap.Any("panic", panicked), zap.ByteString("stack", stack))
+}
+
+var errPanicked = errors.New("panic")
 
 // recovered is what to panic with elsewhere for a panic that was recovered here:
 // with where it came from, unless it only has the response aborted.

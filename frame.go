@@ -43,6 +43,7 @@ type frameHeader struct {
 	masked bool
 	mask   [4]byte
 	length int64 // of the payload, in bytes
+	long   bool  // the length is not in its shortest form
 }
 
 // parseFrameHeader parses the header that p starts with and returns its
@@ -78,9 +79,7 @@ func parseFrameHeader(p []byte) (h frameHeader, n int, err error) {
 		}
 		n = 4
 		h.length = int64(binary.BigEndian.Uint16(p[2:]))
-		if h.length < 126 {
-			return h, 0, protocolError("length not in its shortest form")
-		}
+		h.long = h.length < 126
 	case 127:
 		if len(p) < 10 {
 			return h, 0, nil
@@ -90,10 +89,7 @@ func parseFrameHeader(p []byte) (h frameHeader, n int, err error) {
 		if length > math.MaxInt64 {
 			return h, 0, protocolError("length of more than 63 bits")
 		}
-		if length <= math.MaxUint16 {
-			return h, 0, protocolError("length not in its shortest form")
-		}
-		h.length = int64(length)
+		h.length, h.long = int64(length), length <= math.MaxUint16
 	}
 	if h.masked {
 		if len(p) < n+4 {

@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"encoding/binary"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,7 +61,8 @@ func FuzzEcho(f *testing.F) {
 			if deflate {
 				h.Compression = "on"
 			}
-			p := pipe(t, h)
+			server, client := net.Pipe()
+			p := pipeOver(t, h, &unevenConn{Conn: server}, client)
 			var got bytes.Buffer
 			ended := make(chan struct{})
 			go func() {

@@ -26,16 +26,19 @@ func FuzzTunnel(f *testing.F) {
 	seeds := frameSeeds()
 	for i, seed := range seeds {
 		down := unmasked(seeds[len(seeds)-1-i])
-		f.Add(seed, down, []byte{0}, uint16(0))
-		f.Add(seed, down, []byte{5, 250}, uint16(100))
+		f.Add(seed, down, []byte{0}, uint16(0), i%2 == 0)
+		f.Add(seed, down, []byte{5, 250}, uint16(100), i%2 == 1)
 	}
-	f.Fuzz(func(t *testing.T, up, down, sizes []byte, limit uint16) {
+	long := []byte{finBit | byte(opBinary), maskBit | 126, 0, 5, 0, 0, 0, 0, 1, 2, 3, 4, 5} // not in its shortest form
+	f.Add(slices.Concat(long, clientFrame(finBit|byte(opBinary), make([]byte, 200))), []byte(nil), []byte{9}, uint16(100), false)
+	f.Add(slices.Concat(serverFrame(finBit|byte(opText), "unmasked"), long), long, []byte{9}, uint16(100), true)
+	f.Fuzz(func(t *testing.T, up, down, sizes []byte, limit uint16, extendedConnect bool) {
 		bubble(t, func(t *testing.T) {
 			h := &Handler{
 				Mode: modePassthrough, KeepaliveInterval: caddy.Duration(time.Second), KeepaliveTimeout: caddy.Duration(time.Hour),
 				BufferSize: minBufferSize, MaxMessageSize: int64(limit),
 			}
-			client, app := tunnelPipe(t, h)
+			client, app := tunnelPipe(t, h, extendedConnect)
 			nonce := onlySession(t).nonce
 			feed(client, app, up, down, sizes)
 			synctest.Wait() // what was to pass has passed
@@ -67,9 +70,9 @@ func feed(client, app *tunnelEnd, up, down, sizes []byte) {
 }
 
 // checkPassed holds what has arrived against what was sent by one end.
-func checkPassed(t *testing.T, from string, got, sent []byte, masked bool, limit int64) {
+func checkPassed(t *testing.T, from string, got, sent []byte, client bool, limit int64) {
 	t.Helper()
-	least, most := passes(sent, masked, limit)
+	least, most := passes(sent, client, limit)
 	n := 0
 	for n < min(len(got), most) && got[n] == sent[n] {
 		n++
@@ -90,7 +93,8 @@ func ourClose(p []byte, different int) bool {
 		if err == nil && n > 0 && h.opcode == opClose && len(p)-at-n == int(h.length) {
 			payload := bytes.Clone(p[at+n:])
 			unmask(payload, h.mask, 0)
-			return bytes.Equal(payload, closePayload(1009, "message over max_message_size"))
+			code := binary.BigEndian.Uint16(append(payload, 0, 0))
+			return code == 1009 || code == 1002
 		}
 	}
 	return false
@@ -98,23 +102,28 @@ func ourClose(p []byte, different int) bool {
 
 // passes is how much of sent is to pass at least and at most: all of it, but that
 // nobody cares for what comes after a Close frame, and nothing passes of a
-// message over the limit.
-func passes(sent []byte, masked bool, limit int64) (least, most int) {
+// message over the limit or, where there is one, of what a client sends that are
+// no frames.
+func passes(sent []byte, client bool, limit int64) (least, most int) {
 	least = len(sent)
-	size := int64(0)
+	size, within := int64(0), false
 	for at := 0; at < len(sent); {
 		h, n, err := parseFrameHeader(sent[at:])
-		if err != nil || n == 0 || h.masked != masked {
+		if err != nil && client && limit > 0 {
+			return min(least, at), at
+		}
+		if err != nil || n == 0 || h.masked && !client {
 			break
 		}
 		if !h.opcode.isControl() {
-			if h.opcode != opContinuation {
+			if !within {
 				size = 0
 			}
 			if limit > 0 && h.length > limit-size {
 				return min(least, at), at
 			}
 			size += h.length
+			within = !h.fin
 		}
 		if h.length > int64(len(sent)-at-n) {
 			break
@@ -189,6 +198,19 @@ func (e *tunnelEnd) bytes() []byte {
 	return bytes.Clone(e.got.Bytes())
 }
 
+// start receives until the test ends.
+func (e *tunnelEnd) start(t *testing.T) {
+	received := make(chan struct{})
+	go func() {
+		e.receive()
+		close(received)
+	}()
+	t.Cleanup(func() {
+		e.Close()
+		<-received
+	})
+}
+
 func (e *tunnelEnd) receive() {
 	piece := make([]byte, 4096)
 	for {
@@ -204,7 +226,16 @@ func (e *tunnelEnd) receive() {
 
 // tunnelPipe makes a tunnel over two pipes, with a proxy behind it that copies as
 // reverse_proxy does.
-func tunnelPipe(t *testing.T, h *Handler) (client, app *tunnelEnd) {
+func tunnelPipe(t *testing.T, h *Handler, extendedConnect bool) (client, app *tunnelEnd) {
+	t.Helper()
+	appSide, appConn := net.Pipe()
+	app = &tunnelEnd{Conn: appConn}
+	app.start(t)
+	return tunnelPipeTo(t, h, extendedConnect, proxyTo(appSide)), app
+}
+
+// tunnelPipeTo makes a tunnel from a pipe to the next handler.
+func tunnelPipeTo(t *testing.T, h *Handler, extendedConnect bool, next caddyhttp.Handler) (client *tunnelEnd) {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	t.Cleanup(cancel)
@@ -213,41 +244,28 @@ func tunnelPipe(t *testing.T, h *Handler) (client, app *tunnelEnd) {
 	}
 	h.logger = zap.NewNop()
 	clientSide, clientConn := net.Pipe()
-	appSide, appConn := net.Pipe()
-	client, app = &tunnelEnd{Conn: clientConn}, &tunnelEnd{Conn: appConn}
+	client = &tunnelEnd{Conn: clientConn}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", nil)
-		if err := newSession(h, r).passthrough(&pipeResponse{conn: clientSide}, r, proxyTo(appSide)); err != nil {
+		if extendedConnect {
+			r.ProtoMajor, r.Body = 2, &unevenConn{Conn: clientSide}
+		}
+		if err := newSession(h, r).passthrough(&pipeResponse{conn: &unevenConn{Conn: clientSide}}, r, next); err != nil {
 			t.Errorf("passthrough: %v", err)
 		}
 		clientSide.Close()
 	}()
-	for _, end := range []*tunnelEnd{client, app} {
-		received := make(chan struct{})
-		go func() {
-			end.receive()
-			close(received)
-		}()
-		t.Cleanup(func() {
-			end.Close()
-			<-received
-		})
-	}
-	t.Cleanup(func() {
-		client.Close()
-		app.Close()
-		<-done
-	})
+	t.Cleanup(func() { <-done })
+	client.start(t)
 	synctest.Wait()
-	return client, app
+	return client
 }
 
 func proxyTo(app net.Conn) caddyhttp.Handler {
-	return caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
-		w.WriteHeader(http.StatusSwitchingProtocols)
-		conn, _, err := http.NewResponseController(w).Hijack()
+	return caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		conn, err := take(w, r)
 		if err != nil {
 			return err
 		}
@@ -265,6 +283,33 @@ func proxyTo(app net.Conn) caddyhttp.Handler {
 	})
 }
 
+// take accepts a socket as reverse_proxy does.
+func take(w http.ResponseWriter, r *http.Request) (io.ReadWriteCloser, error) {
+	if r.ProtoMajor == 1 {
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		return conn, err
+	}
+	w.WriteHeader(http.StatusOK)
+	return struct {
+		io.ReadCloser
+		io.Writer
+	}{r.Body, w}, http.NewResponseController(w).Flush()
+}
+
+// An unevenConn is a connection that now and then reads nothing, as readers may.
+type unevenConn struct {
+	net.Conn
+	reads int
+}
+
+func (c *unevenConn) Read(p []byte) (int, error) {
+	if c.reads++; c.reads%3 == 0 {
+		return 0, nil
+	}
+	return c.Conn.Read(p)
+}
+
 // A pipeResponse is a response whose connection is there to be hijacked.
 type pipeResponse struct {
 	conn   net.Conn
@@ -274,6 +319,10 @@ type pipeResponse struct {
 func (r *pipeResponse) Header() http.Header         { return r.header }
 func (r *pipeResponse) WriteHeader(int)             {}
 func (r *pipeResponse) Write(p []byte) (int, error) { return r.conn.Write(p) }
+func (r *pipeResponse) Flush()                      {}
+
+func (r *pipeResponse) SetReadDeadline(at time.Time) error  { return r.conn.SetReadDeadline(at) }
+func (r *pipeResponse) SetWriteDeadline(at time.Time) error { return r.conn.SetWriteDeadline(at) }
 
 func (r *pipeResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return r.conn, bufio.NewReadWriter(bufio.NewReader(r.conn), bufio.NewWriter(r.conn)), nil

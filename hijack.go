@@ -41,7 +41,6 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		t.head = make([]byte, 0, 512)
 		t.out.open = true // no ping before the answer
 	}
-	t.passed = true // the answer is a tunnel, or the application's own affair
 	t.begin(streamOf(conn, brw, w.r, time.Duration(t.handler.WriteTimeout)))
 	c := &tunnelConn{conn, t}
 	// In their place, for the HTTP server holds on to them, with 4 KiB each.
@@ -95,11 +94,26 @@ func (w *tunnelWriter) WriteHeader(status int) {
 		return
 	}
 	w.answered = w.answered || status >= 200
+	tunnel := status >= 200 && status < 300 && status != http.StatusNoContent // with which the stream ends
+	if tunnel {
+		w.describe()
+	}
 	w.ResponseWriterWrapper.WriteHeader(status)
-	if _, sized := w.Header()["Content-Length"]; status >= 200 && status < 300 && !sized {
+	if tunnel {
 		body := w.r.Body.(*tunnelBody)
 		w.t.agree(w.Header())
 		w.t.begin(newBodyStream(w.ResponseWriter, w.r, body.ReadCloser, time.Duration(w.t.handler.WriteTimeout), w.t.handler.logger))
+	}
+}
+
+// describe sees to the fields of an answer that opens a tunnel, whatever it says
+// of content: there is none (RFC 9110 §9.3.6). The length of a page is left in
+// place, for that is what some applications answer any request with.
+func (w *tunnelWriter) describe() {
+	h := w.Header()
+	w.t.content = h.Get("Content-Type") != ""
+	if !w.t.content || h.Get("Content-Length") == "0" {
+		h.Del("Content-Length")
 	}
 }
 

@@ -10,15 +10,19 @@ import (
 // session asks it when to look again.
 type keepalive struct {
 	interval time.Duration // 0: no pings and no death
-	timeout  time.Duration
+	timeout  time.Duration // longer than interval
 	start    time.Time
 	// Times since start, kept by those who read and write.
 	lastHeard, lastSent atomic.Int64
+	// unanswered is when the first Ping since lastHeard had been written. It is
+	// before lastHeard if there was none.
+	unanswered atomic.Int64
 	// listening is whether a read from the client is under way: what nobody reads
-	// may well be there.
-	listening atomic.Bool
-	deaf      atomic.Bool   // check found that nobody listened
-	lastPing  time.Duration // the session's timer alone uses it
+	// may well be there. Likewise, a write that is under way is write_timeout's to
+	// judge.
+	listening, writing atomic.Bool
+	unheard            atomic.Bool   // check found that nobody listened
+	lastPing           time.Duration // when a Ping was last due; the session's timer alone uses it
 }
 
 func (k *keepalive) now() time.Duration { return time.Since(k.start) }
@@ -26,8 +30,8 @@ func (k *keepalive) now() time.Duration { return time.Since(k.start) }
 // listen notes that a read begins. Silence counts from here if nobody listened
 // for a while.
 func (k *keepalive) listen() {
-	if k.deaf.Load() {
-		k.deaf.Store(false)
+	if k.unheard.Load() {
+		k.unheard.Store(false)
 		k.lastHeard.Store(int64(k.now()))
 	}
 	k.listening.Store(true)
@@ -40,26 +44,55 @@ func (k *keepalive) heard() {
 	k.listening.Store(false)
 }
 
-// sent notes that bytes went out.
-func (k *keepalive) sent() { k.lastSent.Store(int64(k.now())) }
+// send notes that a write begins.
+func (k *keepalive) send() { k.writing.Store(true) }
+
+// sent notes that a write has ended.
+func (k *keepalive) sent() {
+	k.lastSent.Store(int64(k.now()))
+	k.writing.Store(false)
+}
+
+// pinged notes that a Ping has been written.
+func (k *keepalive) pinged() {
+	if k.unanswered.Load() <= k.lastHeard.Load() {
+		k.unanswered.Store(int64(k.now()))
+	}
+}
 
 // check tells what is due at this moment and how long it is until something
 // else can be. A Ping is due when either direction has been silent for the
 // interval, and again at each interval for as long as it stays so.
+//
+// Only a client that was asked can be dead: one that has been silent for the
+// timeout, of which a Ping had the part after the interval to be answered. While
+// a Ping waits behind a frame that is still being sent, the client is alive for
+// as long as it takes the frame in.
 func (k *keepalive) check() (ping, dead bool, next time.Duration) {
 	now := k.now()
 	if !k.listening.Load() {
-		k.deaf.Store(true)
+		k.unheard.Store(true)
 		k.lastHeard.Store(int64(now))
 	}
-	heard := time.Duration(k.lastHeard.Load())
-	silent := min(heard, time.Duration(k.lastSent.Load()))
-	if now >= heard+k.timeout {
+	heard, sent := time.Duration(k.lastHeard.Load()), time.Duration(k.lastSent.Load())
+	due := max(min(heard, sent), k.lastPing) + k.interval
+	if k.writing.Load() {
+		sent = now
+	}
+	waiting := max(heard, sent) + k.timeout
+	death := never
+	if asked := time.Duration(k.unanswered.Load()); asked > heard {
+		death = max(heard+k.timeout, asked+k.timeout-k.interval)
+	} else if k.lastPing > heard {
+		death = waiting
+	}
+	if now >= death {
 		return false, true, 0
 	}
-	if now >= max(silent, k.lastPing)+k.interval {
+	if now >= due {
 		ping = true
 		k.lastPing = now
+		due, death = now+k.interval, min(death, waiting)
 	}
-	return ping, false, min(max(silent, k.lastPing)+k.interval, heard+k.timeout) - now
+	return ping, false, min(due, death) - now
 }

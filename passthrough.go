@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,7 @@ type tunnel struct {
 	room    [2 * maxHeld]byte
 	ready   []byte // what Read has yet to return, and readErr after that
 	readErr error
-	refused bool // a message was too big: nothing passes any more
+	refused bool // what came may not pass, so nothing does any more
 	resumed bool // Read went on, once, after tell interrupted it within a frame
 
 	// toApp writes to the application where it has the client's bytes written to
@@ -39,7 +40,7 @@ type tunnel struct {
 	down     scanner    // from the application
 	downHeld []byte
 	head     []byte // of a response that the application writes itself; nil once frames follow
-	passed   bool   // something has passed to the client
+	content  bool   // the answer has a type of content, as one that opens a socket has not
 
 	copying   atomic.Bool   // ReadFrom is under way
 	lost      atomic.Bool   // a write to the application failed
@@ -66,7 +67,7 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	}
 	t := &tunnel{session: s, abandoned: make(chan struct{})}
 	t.abandon = sync.OnceFunc(func() { close(t.abandoned) })
-	t.up = scanner{masked: true, limit: h.MaxMessageSize, ours: t.pong}
+	t.up = scanner{client: true, limit: h.MaxMessageSize, strict: h.MaxMessageSize > 0, ours: t.pong}
 	t.down = scanner{limit: h.MaxMessageSize}
 	t.toApp.masked = true
 	t.tell, t.gone = t.tellApp, t.letGo
@@ -181,26 +182,32 @@ func (t *tunnel) sayClose() bool {
 		_ = t.out.pass(t.downHeld, true, false) // it was no frame after all
 		return false
 	}
-	if !t.passed && t.told.Load() == nil && !t.up.seen {
-		return false // on HTTP/2 and HTTP/3 a plain answer looks like a tunnel
+	if t.content && t.told.Load() == nil && !t.up.seen {
+		return false // nobody has shown yet that this is a socket
 	}
 	err := t.out.control(opClose, closePayload(t.end.code, t.end.reason))
 	return err == nil || errors.Is(err, errCloseSent)
 }
 
-// tooBig ends the session for a message over max_message_size.
-func (t *tunnel) tooBig() {
-	t.ends(ending{byServer, websocket.CloseMessageTooBig, "message over max_message_size"})
+// refuse ends the session for what may not pass.
+func (t *tunnel) refuse(err *closeError) {
+	t.ends(ending{byServer, err.code, err.reason})
 	t.say(t.end)
 }
 
-// checkBroken says once why a direction is not supervised any more. Without
-// both there can be no pings, and without pings nobody is dead.
+// checkBroken notes why the frames of a direction can't be followed any more.
 func (t *tunnel) checkBroken(s *scanner, from string) {
-	if s.broken == nil || t.blind.Swap(true) {
+	if s.broken == nil {
+		return
+	}
+	reason := fmt.Sprintf("frames from the %s can't be followed: %v", from, s.broken)
+	if s == &t.down {
+		t.blind.Store(true)
+	}
+	if !t.unsupervised.CompareAndSwap(nil, &reason) {
 		return
 	}
 	if c := t.handler.logger.Check(zapcore.DebugLevel, "socket not supervised any more"); c != nil {
-		c.Write(zap.String("id", t.id), zap.String("from", from), zap.Error(s.broken))
+		c.Write(zap.String("id", t.id), zap.String("reason", reason))
 	}
 }

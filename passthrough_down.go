@@ -21,7 +21,7 @@ func (t *tunnel) push(p []byte) error {
 		return err
 	} // the application learns of a Close frame in its own direction
 	if r.err != nil {
-		t.tooBig()
+		t.refuse(r.err)
 		t.down.limit = 0
 		r.held = t.down.scan(r.held).held
 	}
@@ -38,7 +38,6 @@ func (t *tunnel) pass(r scan) error {
 	if len(r.pass) == 0 {
 		return nil
 	}
-	t.passed = true
 	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.due.Load() != nil {
 		// What waits for the end of a frame gets its turn in the middle.
 		if err := t.write(r.pass[:b], false, false); err != nil {
@@ -64,7 +63,8 @@ func (t *tunnel) write(p []byte, open, closed bool) error {
 }
 
 // Write passes on what the application writes by itself.
-func (t *tunnel) Write(p []byte) (int, error) {
+func (t *tunnel) Write(p []byte) (n int, err error) {
+	defer t.contain(&err)
 	if (t.copying.Load() || t.handler.ctx.Err() != nil) && isProxyClose(p) {
 		// The proxy waits for this with a lock in hand.
 		e := t.proxyClosed()
@@ -77,7 +77,7 @@ func (t *tunnel) Write(p []byte) (int, error) {
 	if t.head != nil {
 		return len(p), t.pushHead(p)
 	}
-	n := len(p)
+	n = len(p)
 	if len(t.downHeld) > 0 {
 		p = append(bytes.Clone(t.downHeld), p...)
 	}
@@ -128,14 +128,16 @@ func (t *tunnel) pushHead(p []byte) error {
 
 // ReadFrom passes on what comes from the application, until that ends.
 // reverse_proxy has a goroutine that does nothing but wait here, so the frame of
-// this function is kept small: it has no defers, and the work is in pushRead.
+// this function is kept small: the work is in pushRead.
 func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
+	defer t.contain(&err)
 	t.copying.Store(true)
+	src := source{r: app}
 	buf := copyBuffer{pool: t.handler.buffers}
 	for expected := int64(0); ; {
 		p := buf.next(expected, len(t.downHeld))
 		n := copy(p, t.downHeld)
-		k, readErr := app.Read(p[n:])
+		k, readErr := src.Read(p[n:])
 		buf.took(k)
 		read += int64(k)
 		if k > 0 {

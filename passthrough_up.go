@@ -36,13 +36,16 @@ func (t *tunnel) pull(buf []byte) ([]byte, error) {
 		t.refused = true
 		t.up.limit = 0 // what follows is read for the sake of its Close frame
 		r.held = t.up.scan(r.held).held
+		err = r.err
 	}
 	t.held = append(t.held[:0], r.held...)
 	if t.up.closed && !closedBefore {
 		t.closed(ending{byClient, t.up.close.code, t.up.close.reason})
 	}
-	t.checkBroken(&t.up, "client")
-	return r.pass, r.err
+	if !t.refused {
+		t.checkBroken(&t.up, "client")
+	}
+	return r.pass, err
 }
 
 // clientEnded deals with the end of what comes from the client.
@@ -73,6 +76,7 @@ func (t *tunnel) upOpen() bool { return !t.refused && t.up.open() }
 // WriteTo writes to the application what comes from the client, until that
 // ends. It holds no buffer while the client is silent.
 func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
+	defer t.contain(&err)
 	t.upMu.Lock()
 	defer t.upMu.Unlock()
 	t.toApp.mu.Lock()
@@ -110,8 +114,8 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 			}
 			written += int64(len(p))
 		}
-		if errors.Is(readErr, errTooBig) {
-			t.tooBig()
+		if refused, ok := errors.AsType[*closeError](readErr); ok {
+			t.refuse(refused)
 		} else if readErr != nil {
 			return written, endOfCopy(readErr)
 		}
@@ -130,7 +134,8 @@ func endOfCopy(err error) error {
 }
 
 // Read reads what comes from the client.
-func (t *tunnel) Read(p []byte) (int, error) {
+func (t *tunnel) Read(p []byte) (n int, err error) {
+	defer t.contain(&err)
 	t.upMu.Lock()
 	defer t.upMu.Unlock()
 	for len(t.ready) == 0 {
@@ -147,8 +152,8 @@ func (t *tunnel) Read(p []byte) (int, error) {
 			buf = p
 		}
 		out, err := t.pull(buf)
-		if errors.Is(err, errTooBig) {
-			t.tooBig()
+		if refused, ok := errors.AsType[*closeError](err); ok {
+			t.refuse(refused)
 		} else if errors.Is(err, os.ErrDeadlineExceeded) {
 			switch {
 			case t.told.Load() == nil:
@@ -167,7 +172,7 @@ func (t *tunnel) Read(p []byte) (int, error) {
 		}
 		t.ready = out
 	}
-	n := copy(p, t.ready)
+	n = copy(p, t.ready)
 	t.ready = t.ready[n:]
 	return n, nil
 }

@@ -34,7 +34,7 @@ func (s *session) pong(payload []byte) bool {
 		return false
 	}
 	n, last := binary.BigEndian.Uint32(payload[4:]), s.pings.Load()
-	if n == last {
+	if n == last && s.answered.Swap(n) != n { // a client may repeat itself
 		rtt := s.life.now() - time.Duration(s.pingedAt.Load())
 		s.rtt.Store(int64(rtt))
 		metrics.roundTrips.WithLabelValues(s.handler.Mode).Observe(rtt.Seconds())

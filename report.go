@@ -104,12 +104,17 @@ func (s *session) report() []field {
 	if s.end.code == websocket.CloseAbnormalClosure {
 		reason, failure = failure, reason // there was no Close frame to carry it
 	}
+	unsupervised := s.unsupervised.Load()
+	if unsupervised != nil {
+		failure = strings.TrimPrefix(failure+"; "+*unsupervised, "; ")
+	}
 	return []field{
 		{"id", s.id},
 		{"mode", s.handler.Mode},
 		{"subprotocol", s.subprotocol},
 		{"compression", s.compression},
 		{"origin", s.about.origin},
+		{"supervised", unsupervised == nil},
 		{"messages_received", s.received.messages.Load()},
 		{"messages_sent", s.sent.messages.Load()},
 		{"bytes_received", s.received.bytes.Load()},

@@ -2,15 +2,18 @@ package caddywebsocket
 
 import (
 	"errors"
-	"fmt"
+
+	"github.com/gorilla/websocket"
 )
 
 // A scanner follows the frames that pass in one direction of a tunnel. It reads
 // nothing but their headers, and the payload of the control frames that it has
-// to know about.
+// to know about. It takes what the receiver may take, also where RFC 6455 forbids
+// to send it: masks left out, lengths longer than they must be.
 type scanner struct {
-	masked bool                      // frames must be, for they are a client's
+	client bool                      // frames are a client's, so they may be masked
 	limit  int64                     // of a message, in bytes; 0: none
+	strict bool                      // what can't be followed is not to pass
 	ours   func(payload []byte) bool // whether a Pong answers one of our pings; nil: none can
 
 	messages int64 // that have ended
@@ -18,6 +21,7 @@ type scanner struct {
 
 	data      bool  // the current frame is of a message
 	fin       bool  // the current frame is the last of its message
+	within    bool  // a message has begun and not ended
 	remaining int64 // what is still to come of the payload of the current frame
 	size      int64 // what the current message has so far
 	last      bool  // the current frame is a Close frame
@@ -30,7 +34,7 @@ type scanner struct {
 }
 
 // errTooBig is the scanner's word for a message over the limit.
-var errTooBig = errors.New("message over max_message_size")
+var errTooBig = &closeError{websocket.CloseMessageTooBig, "message over max_message_size"}
 
 // A scan is what became of some bytes.
 type scan struct {
@@ -40,7 +44,8 @@ type scan struct {
 	// held is what can't pass before more is there: the start of a header, of a
 	// Close frame, or of what may be the answer to a ping of ours.
 	held []byte
-	err  error // errTooBig: what is held is not to pass, nor what follows it
+	// err is set when what is held is not to pass, nor what follows it.
+	err *closeError
 }
 
 // maxHeld is the most that is ever held.
@@ -63,12 +68,14 @@ func (s *scanner) scan(p []byte) scan {
 			continue
 		}
 		n, whole, err := s.header(p[i:])
+		if err != nil && err != errTooBig {
+			s.broken = err
+		}
 		switch {
-		case errors.Is(err, errTooBig):
+		case err == errTooBig, err != nil && s.strict:
 			r.pass, r.held, r.err = p[:end], p[i:], err
 			return r
 		case err != nil:
-			s.broken = err
 		case n == 0:
 			r.pass, r.held = p[:end], p[i:]
 			return r
@@ -99,6 +106,7 @@ func (s *scanner) took(n int) bool {
 	}
 	if s.data && s.fin {
 		s.messages++
+		s.within = false
 	}
 	s.closed, s.last = s.closed || s.last, false
 	return true
@@ -114,10 +122,11 @@ func (s *scanner) move(p []byte, to, from, n int) int {
 // header looks at the frame that p starts with. It returns the length of what
 // has been dealt with: of the header; or, with whole set, of a frame that
 // doesn't pass; or 0 if more is needed.
-func (s *scanner) header(p []byte) (n int, whole bool, err error) {
-	h, n, err := parseFrameHeader(p)
-	if err != nil || s.check(h, len(p)) != nil {
-		return 0, false, firstBreach(p, s.check)
+func (s *scanner) header(p []byte) (n int, whole bool, err *closeError) {
+	h, n, broken := parseFrameHeader(p)
+	if broken != nil || s.check(h, len(p)) != nil {
+		err, _ = errors.AsType[*closeError](firstBreach(p, s.check))
+		return 0, false, err
 	}
 	if n == 0 {
 		return 0, false, nil
@@ -127,27 +136,29 @@ func (s *scanner) header(p []byte) (n int, whole bool, err error) {
 	if h.opcode.isControl() {
 		return s.control(h, n, p)
 	}
-	if h.opcode != opContinuation {
-		s.size = 0
+	if !s.within {
+		s.size = 0 // a new message within another adds to that
 	}
 	if s.limit > 0 && h.length > s.limit-s.size {
 		return 0, false, errTooBig
 	}
+	s.within = true
 	s.size += h.length
 	s.remaining = h.length
 	return n, false, nil
 }
 
-// check checks that a header of which have bytes are there has a mask if it must.
+// check checks that a header of which have bytes are there has no mask unless it
+// is a client's.
 func (s *scanner) check(h frameHeader, have int) error {
-	if have > 1 && h.masked != s.masked {
-		return fmt.Errorf("mask is %t, must be %t", h.masked, s.masked)
+	if have > 1 && h.masked && !s.client {
+		return protocolError("masked frame from a server")
 	}
 	return nil
 }
 
 // control looks at a control frame, of which the header is n bytes long.
-func (s *scanner) control(h frameHeader, n int, p []byte) (int, bool, error) {
+func (s *scanner) control(h frameHeader, n int, p []byte) (int, bool, *closeError) {
 	wanted := h.opcode == opClose ||
 		h.opcode == opPong && s.ours != nil && h.length == pingPayloadLen
 	if wanted {

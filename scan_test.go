@@ -9,8 +9,8 @@ import (
 
 // scanAll scans a stream in pieces of the given sizes, over and over, and gives
 // what passed and what the scanner knows in the end.
-func scanAll(masked bool, stream []byte, sizes []byte) (passed []byte, state string) {
-	s := scanner{masked: masked}
+func scanAll(client bool, stream []byte, sizes []byte) (passed []byte, state string) {
+	s := scanner{client: client}
 	var held []byte
 	for i := 0; len(stream) > 0; i++ {
 		n := len(stream)
@@ -68,7 +68,7 @@ func TestScannerTakesOurPongsOut(t *testing.T) {
 		clientFrame(byte(opText), []byte("after")),
 	}, nil)
 	for size := 1; size <= len(stream); size++ {
-		s := scanner{masked: true, ours: func(p []byte) bool { return bytes.Equal(p, ours) }}
+		s := scanner{client: true, ours: func(p []byte) bool { return bytes.Equal(p, ours) }}
 		var got, held []byte
 		for rest := stream; len(rest) > 0; {
 			n := min(size, len(rest))

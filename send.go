@@ -133,17 +133,24 @@ func (s *sender) failure() error {
 // unlock sends what is due before it lets go.
 func (s *sender) unlock() {
 	for {
-		if !s.open {
-			if f := s.due.Swap(nil); f != nil {
-				_ = s.controlLocked(*f) // an error stays with the sender
-			}
-		}
-		open := s.open
-		s.mu.Unlock()
+		open := s.unlockOnce()
 		if open || s.due.Load() == nil || !s.mu.TryLock() {
 			return
 		}
 	}
+}
+
+// unlockOnce sends what is due, unless a frame is open, which it reports, and lets
+// go even if that panics.
+func (s *sender) unlockOnce() (open bool) {
+	defer s.mu.Unlock()
+	if s.open {
+		return true
+	}
+	if f := s.due.Swap(nil); f != nil {
+		_ = s.controlLocked(*f) // an error stays with the sender
+	}
+	return false
 }
 
 func (s *sender) ready() error {
@@ -164,6 +171,9 @@ func (s *sender) controlLocked(f controlFrame) error {
 		f.payload = s.ping()
 	}
 	s.closeSent = f.opcode == opClose
+	if f.opcode == opPing && s.life != nil {
+		defer s.life.pinged()
+	}
 	frame := make([]byte, 0, 2+4+maxControlPayload)
 	frame = appendFrameHeader(frame, finBit|byte(f.opcode), len(f.payload))
 	if s.masked {
@@ -189,13 +199,15 @@ func (s *sender) flushLocked() error {
 }
 
 func (s *sender) write(p []byte) error {
-	if s.err == nil {
-		if _, err := s.out.Write(p); err != nil {
-			s.err = &writeError{err}
-		}
-		if s.life != nil {
-			s.life.sent()
-		}
+	if s.err != nil {
+		return s.err
+	}
+	if s.life != nil {
+		s.life.send()
+		defer s.life.sent()
+	}
+	if _, err := s.out.Write(p); err != nil {
+		s.err = &writeError{err}
 	}
 	return s.err
 }

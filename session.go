@@ -31,7 +31,9 @@ type session struct {
 	open    atomic.Bool
 	out     sender // to the client
 	life    keepalive
-	blind   atomic.Bool // not all frames are seen: no pings
+	blind   atomic.Bool // where a frame to the client ends isn't known: no pings
+	// unsupervised says why not all frames are seen.
+	unsupervised atomic.Pointer[string]
 	// tell, if there is one, has the application told, too, that the session ends.
 	tell func(ending)
 	// gone, if there is one, ends the application's part when the stream is cut.
@@ -43,8 +45,9 @@ type session struct {
 	// taken for one to somebody else's.
 	nonce    uint32
 	pings    atomic.Uint32
-	pingedAt atomic.Int64 // by the clock of life
-	rtt      atomic.Int64 // the last round-trip time, in nanoseconds; 0: none yet
+	answered atomic.Uint32 // the last one that was
+	pingedAt atomic.Int64  // by the clock of life
+	rtt      atomic.Int64  // the last round-trip time, in nanoseconds; 0: none yet
 
 	received, sent traffic // from and to the client
 
@@ -118,6 +121,7 @@ func spread(d time.Duration) time.Duration {
 
 // tick does what is due.
 func (s *session) tick() {
+	defer s.contain(nil)
 	switch s.next() {
 	case actNone:
 	case actPing:

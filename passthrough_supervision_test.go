@@ -1,0 +1,166 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Whatever fields an upstream sends with its 101, the socket is supervised.
+func TestTunnelWhateverTheAnswerSays(t *testing.T) {
+	onEveryTunnel(t, "keepalive 50ms 20s\nmax_message_size 1KiB", func(t *testing.T, s *server, u *upstream, protocol string) {
+		for _, fields := range []string{
+			"Content-Length: 0\r\n", "Content-Length: 5\r\n", "Content-Length: 0\r\nContent-Type: text/plain\r\n",
+			"Content-Type: text/html\r\n", "Content-Encoding: gzip\r\n",
+		} {
+			t.Run(strings.TrimSpace(strings.ReplaceAll(fields, "\r\n", " ")), func(t *testing.T) {
+				u := &upstream{u.Listener, t}
+				apps := make(chan *peer)
+				go func() {
+					_, app := u.acceptWith(fields)
+					apps <- app
+				}()
+				client := s.dial(t, protocol, "/")
+				app := <-apps
+				client.send(opPong, client.expectPing())
+				app.write(serverFrame(finBit|byte(opText), "more than five bytes"))
+				for client.nextIsPing() {
+					client.expectPing()
+				}
+				client.expect(opText, "more than five bytes")
+				client.send(opText, strings.Repeat("x", 1025))
+				client.expectCloseAfterPings(1009, "max_message_size")
+				client.answerClose(1009)
+				app.rw.Close()
+				client.expectEnd()
+			})
+		}
+	})
+}
+
+// longForm makes a masked frame with a length that is longer than it must be.
+func longForm(first byte, payload []byte) []byte {
+	frame := clientFrame(first, payload)
+	return bytes.Join([][]byte{frame[:1], {maskBit | 127, 0, 0, 0, 0, 0, 0, 0, byte(len(payload))}, frame[2:]}, nil)
+}
+
+// No frame of a client's switches limits, pings or death off.
+func TestTunnelStaysSupervised(t *testing.T) {
+	tooMuch := []byte(strings.Repeat("x", 1025))
+	for name, c := range map[string]struct {
+		frame []byte
+		code  int
+	}{
+		"length in a longer form": {longForm(finBit|byte(opBinary), []byte("short")), 1009},
+		"no mask":                 {serverFrame(finBit|byte(opBinary), "short"), 1009},
+		"reserved bits":           {clientFrame(finBit|rsvBits|byte(opBinary), []byte("short")), 1009},
+		"message within another":  {clientFrame(byte(opBinary), []byte("short")), 1009},
+		"reserved opcode":         {clientFrame(finBit|3, []byte("short")), 1002},
+		"long control frame":      {clientFrame(finBit|byte(opPing), tooMuch), 1002},
+		"fragmented control":      {clientFrame(byte(opPing), []byte("short")), 1002},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEveryTunnel(t, "keepalive 50ms 20s\nmax_message_size 1KiB", func(t *testing.T, s *server, u *upstream, protocol string) {
+				client, app := u.tunnel(s, protocol)
+				client.write(c.frame, clientFrame(finBit|byte(opBinary), tooMuch))
+				client.expectCloseAfterPings(c.code, "")
+				client.answerClose(c.code)
+				app.rw.Close()
+				client.expectEnd()
+			})
+		})
+	}
+}
+
+// Without a limit, too, broken frames of a client's pass without ending its pings
+// or their death, and the log says what is missing.
+func TestTunnelUnsupervised(t *testing.T) {
+	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
+		client, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
+		s := onlySession(t)
+		broken := clientFrame(finBit|3, []byte("reserved"))
+		_, _ = client.Write(broken)
+		for range 10 {
+			time.Sleep(25 * time.Second)
+			_, _ = client.Write([]byte{0}) // life, of a kind
+		}
+		synctest.Wait()
+		if got := app.bytes(); !bytes.Equal(got, append(broken, make([]byte, 10)...)) {
+			t.Errorf("the application got %x", got)
+		}
+		if pings := s.pings.Load(); pings < 5 {
+			t.Errorf("%d pings were sent", pings)
+		}
+		fields := s.data()
+		if fields["supervised"] != false || !strings.Contains(fields["error"].(string), "client can't be followed: close 1002: reserved opcode 3") {
+			t.Errorf("the report says %v", fields)
+		}
+		time.Sleep(90 * time.Second)
+		if s.end.by != byKeepaliveTimeout {
+			t.Errorf("the silent client's session ended as %v", s.end)
+		}
+	})
+}
+
+// A client that receives one frame for long can't be asked for a sign of life, and
+// isn't dead.
+func TestTunnelLongFrame(t *testing.T) {
+	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
+		client, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
+		s := onlySession(t)
+		frame := serverFrame(finBit|byte(opText), letters(100))
+		for i := range 10 {
+			if i > 0 {
+				time.Sleep(50 * time.Second)
+			}
+			_, _ = app.Write(frame[len(frame)*i/10 : len(frame)*(i+1)/10])
+		}
+		synctest.Wait()
+		got, ok := bytes.CutPrefix(client.bytes(), frame)
+		if !ok || len(got) != 2+pingPayloadLen || s.end != (ending{}) {
+			t.Fatalf("the client got %x, and the session ended as %v", client.bytes(), s.end)
+		}
+		// Now it has been asked, and has half of the timeout to answer.
+		time.Sleep(29 * time.Second)
+		if s.end != (ending{}) {
+			t.Errorf("the session ended as %v", s.end)
+		}
+		time.Sleep(2 * time.Second)
+		if s.end.by != byKeepaliveTimeout {
+			t.Errorf("the silent client's session ended as %v", s.end)
+		}
+	})
+}
+
+// A frame that doesn't go on is no sign of life.
+func TestTunnelStalledFrame(t *testing.T) {
+	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
+		_, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
+		s := onlySession(t)
+		_, _ = app.Write(serverFrame(finBit|byte(opText), letters(100))[:50])
+		time.Sleep(61 * time.Second)
+		if s.end.by != byKeepaliveTimeout {
+			t.Errorf("the silent client's session ended as %v", s.end)
+		}
+	})
+}
+
+func keepaliveHandler() *Handler {
+	return &Handler{
+		Mode: modePassthrough, KeepaliveInterval: caddy.Duration(30 * time.Second), KeepaliveTimeout: caddy.Duration(time.Minute),
+	}
+}
+
+// onEveryPipe runs f in bubbles for tunnels of both kinds.
+func onEveryPipe(t *testing.T, f func(t *testing.T, extendedConnect bool)) {
+	t.Helper()
+	for name, extendedConnect := range map[string]bool{"hijack": false, "extended connect": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) { f(t, extendedConnect) })
+		})
+	}
+}
