@@ -39,14 +39,21 @@ func (s *session) contain(err *error) {
 	if panicked == nil {
 		return
 	}
-	stack := debug.Stack()
+	e := s.panicked(panicked)
 	if err != nil {
-		*err = errPanicked
+		*err = e
 	}
+}
+
+// panicked ends the session for a panic.
+func (s *session) panicked(panicked any) (err error) {
+	err = errPanicked
+	stack := debug.Stack()
 	s.ends(ending{byError, websocket.CloseAbnormalClosure, fmt.Sprint("panic: ", panicked)})
 	s.stream.cut()
 	defer func() { _ = recover() }() // what panics may be the log
 	s.handler.logger.Error("panic in a socket", zap.String("id", s.id), zap.Any("panic", panicked), zap.ByteString("stack", stack))
+	return err
 }
 
 var errPanicked = errors.New("panic")

@@ -4,12 +4,16 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
 )
 
 // panics is a reader and writer of somebody's that is broken.
@@ -21,8 +25,21 @@ func (panics) Write([]byte) (int, error) { panic("broken writer") }
 // A panic on a goroutine that nobody recovers ends the session, not the process.
 func TestPanicsEndTheSession(t *testing.T) {
 	for name, use := range map[string]func(conn io.ReadWriter) error{
-		"ReadFrom": func(conn io.ReadWriter) error { _, err := conn.(io.ReaderFrom).ReadFrom(panics{}); return err },
-		"WriteTo":  func(conn io.ReadWriter) error { _, err := conn.(io.WriterTo).WriteTo(panics{}); return err },
+		"ReadFrom": func(conn io.ReadWriter) error {
+			// What is broken here is the log.
+			conn.(*tunnelConn).handler.logger = zaptest.NewLogger(t, zaptest.WrapOptions(zap.Hooks(func(e zapcore.Entry) error {
+				if e.Message == "socket not supervised any more" || e.Message == "panic in a socket" {
+					panic("broken log")
+				}
+				return nil
+			})))
+			_, err := conn.(io.ReaderFrom).ReadFrom(strings.NewReader("no frames"))
+			return err
+		},
+		"WriteTo": func(conn io.ReadWriter) error {
+			_, err := conn.(io.WriterTo).WriteTo(panics{})
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -128,22 +128,26 @@ func (t *tunnel) pushHead(p []byte) error {
 
 // ReadFrom passes on what comes from the application, until that ends.
 // reverse_proxy has a goroutine that does nothing but wait here, so the frame of
-// this function is kept small: the work is in pushRead.
+// this function is kept small: it has no defers, and the work is in pushRead.
 func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
-	defer t.contain(&err)
 	t.copying.Store(true)
-	src := source{r: app}
+	empty := 0
 	buf := copyBuffer{pool: t.handler.buffers}
 	for expected := int64(0); ; {
 		p := buf.next(expected, len(t.downHeld))
 		n := copy(p, t.downHeld)
-		k, readErr := src.Read(p[n:])
+		k, readErr := app.Read(p[n:])
 		buf.took(k)
 		read += int64(k)
 		if k > 0 {
 			if expected, err = t.pushRead(p[:n+k], k, n+k == len(p)); err != nil {
 				break
 			}
+		}
+		if k > 0 || readErr != nil {
+			empty = 0
+		} else if empty++; empty == maxEmptyReads {
+			readErr = io.ErrNoProgress
 		}
 		if readErr != nil {
 			t.appGone(readErr)
@@ -159,6 +163,7 @@ func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 // pushRead passes on what ends with a read of k bytes, which filled the buffer if
 // full is set, and returns how much the next read can be expected to bring.
 func (t *tunnel) pushRead(p []byte, k int, full bool) (expected int64, err error) {
+	defer t.contain(&err)
 	t.downMu.Lock()
 	defer t.downMu.Unlock()
 	err = t.push(p)

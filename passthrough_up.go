@@ -74,11 +74,41 @@ func (t *tunnel) timedOut() bool {
 func (t *tunnel) upOpen() bool { return !t.refused && t.up.open() }
 
 // WriteTo writes to the application what comes from the client, until that
-// ends. It holds no buffer while the client is silent.
+// ends. It holds no buffer while the client is silent, and little stack: the work
+// is in forward.
 func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
-	defer t.contain(&err)
 	t.upMu.Lock()
-	defer t.upMu.Unlock()
+	defer t.leave(&err)
+	t.attach(app)
+	buf := copyBuffer{pool: t.handler.buffers}
+	for expected := int64(0); err == nil && !t.answered(); {
+		if t.up.open() || len(t.held) > 0 {
+			expected, err = t.forward(&buf, expected, &written)
+			continue
+		}
+		buf.release()
+		t.life.listen()
+		if err = t.stream.wait(); err != nil {
+			t.clientEnded(err)
+		} else {
+			expected, err = t.forward(&buf, int64(copyBlocks.size), &written) // whatever it is, it is there
+		}
+	}
+	buf.release()
+	return written, endOfCopy(err)
+}
+
+// leave ends WriteTo, also for a panic. One deferred call takes less stack than two.
+func (t *tunnel) leave(err *error) {
+	panicked := recover()
+	t.upMu.Unlock()
+	if panicked != nil {
+		*err = t.panicked(panicked)
+	}
+}
+
+// attach has the application written to by itself.
+func (t *tunnel) attach(app io.Writer) {
 	t.toApp.mu.Lock()
 	t.toApp.out = app
 	t.toApp.mu.Unlock()
@@ -86,43 +116,34 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 	if e := t.told.Load(); e != nil {
 		t.toApp.post(opClose, closePayload(e.code, e.reason))
 	}
-	buf := copyBuffer{pool: t.handler.buffers}
-	defer buf.release()
-	for expected := int64(0); ; {
-		if !t.up.open() && len(t.held) == 0 {
-			buf.release()
-			t.life.listen()
-			if err := t.stream.wait(); err != nil {
-				t.clientEnded(err)
-				return written, endOfCopy(err)
-			}
-			expected = int64(copyBlocks.size) // whatever it is, it is there
-		}
-		held, room := len(t.held), buf.next(expected, len(t.held))
-		p, readErr := t.pull(room)
-		buf.took(t.got)
-		if held+t.got < len(room) {
-			expected = int64(buf.pool.size) // a client that stops within a frame holds little
-		} else {
-			expected = int64(copyBlocks.size)
-		}
-		if len(p) > 0 {
-			err := t.toApp.pass(p, t.upOpen(), t.up.closed)
-			if err != nil && !errors.Is(err, errCloseSent) {
-				t.lost.Store(true)
-				return written, err
-			}
-			written += int64(len(p))
-		}
-		if refused, ok := errors.AsType[*closeError](readErr); ok {
-			t.refuse(refused)
-		} else if readErr != nil {
-			return written, endOfCopy(readErr)
-		}
-		if t.told.Load() != nil && t.up.closed {
-			return written, nil // the client has answered our Close frame
-		}
+}
+
+// answered reports whether the client has answered our Close frame.
+func (t *tunnel) answered() bool { return t.told.Load() != nil && t.up.closed }
+
+// forward writes to the application what a read from the client brings, of which
+// so much is expected, and returns how much the next one can be expected to.
+func (t *tunnel) forward(buf *copyBuffer, expected int64, written *int64) (next int64, err error) {
+	held, room := len(t.held), buf.next(expected, len(t.held))
+	p, err := t.pull(room)
+	buf.took(t.got)
+	next = int64(copyBlocks.size)
+	if held+t.got < len(room) {
+		next = int64(buf.pool.size) // a client that stops within a frame holds little
 	}
+	if len(p) > 0 {
+		writeErr := t.toApp.pass(p, t.upOpen(), t.up.closed)
+		if writeErr != nil && !errors.Is(writeErr, errCloseSent) {
+			t.lost.Store(true)
+			return next, writeErr
+		}
+		*written += int64(len(p))
+	}
+	if refused, ok := errors.AsType[*closeError](err); ok {
+		t.refuse(refused)
+		err = nil
+	}
+	return next, err
 }
 
 // endOfCopy is what a copy returns for an error of its reader.

@@ -88,7 +88,7 @@ func TestAccessLog(t *testing.T) {
 					t.Errorf("id is %q", id)
 				}
 				want := map[string]any{
-					"id": id, "mode": mode, "compression": false, "origin": "https://example.com",
+					"id": id, "mode": mode, "compression": false, "supervised": true, "origin": "https://example.com",
 					"messages_received": 1.0, "messages_sent": 1.0,
 					"bytes_received": float64(len(message)), "bytes_sent": float64(len(message)),
 					"pings_sent": 0.0, "close_code": 1000.0, "close_reason": "bye", "closed_by": "client",

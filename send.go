@@ -171,9 +171,6 @@ func (s *sender) controlLocked(f controlFrame) error {
 		f.payload = s.ping()
 	}
 	s.closeSent = f.opcode == opClose
-	if f.opcode == opPing && s.life != nil {
-		defer s.life.pinged()
-	}
 	frame := make([]byte, 0, 2+4+maxControlPayload)
 	frame = appendFrameHeader(frame, finBit|byte(f.opcode), len(f.payload))
 	if s.masked {
@@ -185,7 +182,11 @@ func (s *sender) controlLocked(f controlFrame) error {
 		unmask(frame[6:], key, 0)
 		return s.write(frame)
 	}
-	return s.write(append(frame, f.payload...))
+	err := s.write(append(frame, f.payload...))
+	if f.opcode == opPing && err == nil {
+		s.life.pinged()
+	}
+	return err
 }
 
 func (s *sender) flushLocked() error {
@@ -204,10 +205,12 @@ func (s *sender) write(p []byte) error {
 	}
 	if s.life != nil {
 		s.life.send()
-		defer s.life.sent()
 	}
 	if _, err := s.out.Write(p); err != nil {
 		s.err = &writeError{err}
+	}
+	if s.life != nil {
+		s.life.sent()
 	}
 	return s.err
 }
