@@ -11,7 +11,7 @@ import (
 // they have for those who don't see it.
 var consoleControls = []string{
 	"textbox URL",
-	"textbox Sub-protocols to offer",
+	"textbox Subprotocols to offer",
 	"button Connect",
 	"radio Text",
 	"radio Hex",
@@ -21,7 +21,7 @@ var consoleControls = []string{
 	"switch Repeat every",
 	"spinbutton Interval in milliseconds",
 	"spinbutton Messages in a burst",
-	"spinbutton Bytes in each message of a burst",
+	"spinbutton Bytes per message in a burst",
 	"button Start",
 	"textbox Code",
 	"textbox Reason",

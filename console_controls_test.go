@@ -152,11 +152,11 @@ func expectOneConnection(t *testing.T, s *server, proto string) {
 
 func testConnect(t *testing.T, c *chromium, _ *server) {
 	for _, wrong := range []struct{ selector, text, message string }{
-		{"#url", "http://[", "not a URL"},
+		{"#url", "http://[", "not a valid URL"},
 		{"#url", "ftp://example.com/", "not “ftp:”"},
 		{"#url", "ws://me:secret@example.com/", "user name"},
-		{"#protocols", "chat chat", "stands twice"},
-		{"#protocols", "a/b", "can't be a sub-protocol"},
+		{"#protocols", "chat chat", "more than once"},
+		{"#protocols", "a/b", "is not a valid subprotocol"},
 	} {
 		var before string
 		c.eval(t, fmt.Sprintf(`document.querySelector(%q).value`, wrong.selector), &before)
@@ -245,7 +245,7 @@ func chooseFile(t *testing.T, c *chromium, path string) {
 
 func testClose(t *testing.T, c *chromium, _ *server) {
 	for _, wrong := range []struct{ code, reason, message string }{
-		{"1001", "", "A browser closes with 1000 or 3000–4999, not with 1001."},
+		{"1001", "", "A browser can only close with 1000 or 3000–4999, not with 1001."},
 		{"2999", "", "not with 2999"},
 		{"5000", "", "not with 5000"},
 		{"1e3", "", "not with 1e3"},
@@ -264,7 +264,7 @@ func testClose(t *testing.T, c *chromium, _ *server) {
 	for _, v := range []struct{ code, reason, state string }{
 		{"3001", reason, "3001 · “" + reason + "” · clean"},
 		{"1000", "", "1000 Normal closure · clean"},
-		{"", "", "1005 No code received · clean"},
+		{"", "", "1005 No status received · clean"},
 	} {
 		c.fill(t, "#close-code", v.code)
 		c.fill(t, "#close-reason", v.reason)

@@ -55,7 +55,7 @@ func TestConsoleHostile(t *testing.T) {
 	c.click(t, "#close")
 	c.awaitText(t, "#state-detail", hostile)
 	c.press(t, "Enter") // on Connect
-	c.awaitText(t, "#connect-error", "“<b>” can't be a sub-protocol")
+	c.awaitText(t, "#connect-error", "“<b>” is not a valid subprotocol")
 
 	var after int
 	c.eval(t, `document.querySelectorAll('*').length - document.querySelectorAll('#log *').length`, &after)

@@ -87,7 +87,7 @@ func TestConsoleLog(t *testing.T) {
 		})()`, v.direction), nil)
 		waitFor(t, c, fmt.Sprintf(`document.querySelector('#count').textContent === %q`, v.shown))
 		if v.shown == "0 of 12" {
-			c.awaitText(t, "#empty", "No entry passes the filter.")
+			c.awaitText(t, "#empty", "No entries match the filter.")
 		}
 	}
 	t.Run("save", func(t *testing.T) { testSave(t, c) })

@@ -10,7 +10,7 @@ import (
 func testRepeat(t *testing.T, c *chromium, _ *server) {
 	c.fill(t, "#interval", "0")
 	c.click(t, "#repeat")
-	c.awaitText(t, "#traffic-error", "Interval: a whole number from 1 to 3600000")
+	c.awaitText(t, "#traffic-error", "Interval: enter a whole number from 1 to 3600000")
 	c.fill(t, "#interval", "5")
 	c.click(t, "#clear")
 	c.fill(t, "#text", "again")
@@ -40,10 +40,10 @@ func testRepeat(t *testing.T, c *chromium, _ *server) {
 
 func testBurst(t *testing.T, c *chromium, _ *server) {
 	for _, wrong := range []struct{ selector, text, message string }{
-		{"#burst-count", "0", "Messages: a whole number from 1 to 1000000"},
-		{"#burst-count", "1.5", "Messages: a whole number from 1 to 1000000"},
-		{"#burst-size", "16777217", "Bytes: a whole number from 0 to 16777216"},
-		{"#burst-size", "", "Bytes: a whole number from 0 to 16777216"},
+		{"#burst-count", "0", "Messages: enter a whole number from 1 to 1000000"},
+		{"#burst-count", "1.5", "Messages: enter a whole number from 1 to 1000000"},
+		{"#burst-size", "16777217", "Bytes: enter a whole number from 0 to 16777216"},
+		{"#burst-size", "", "Bytes: enter a whole number from 0 to 16777216"},
 	} {
 		c.fill(t, "#burst-count", "700")
 		c.fill(t, "#burst-size", "100")

@@ -20,7 +20,7 @@ export function parseHex(text) {
     throw new Error(`“${stranger[0]}” is not a hexadecimal digit.`);
   }
   if (digits.length % 2) {
-    throw new Error('A byte has two digits: one is missing.');
+    throw new Error('Each byte takes two digits: one is missing.');
   }
   const bytes = new Uint8Array(digits.length / 2);
   for (let i = 0; i < bytes.length; i++) {

@@ -53,7 +53,7 @@ export class Communication {
     this.#grid.render();
     const [all, shown] = [this.#log.size, this.#log.shown.length];
     $('empty').hidden = shown > 0;
-    $('empty').textContent = all === 0 ? 'Nothing has happened yet.' : 'No entry passes the filter.';
+    $('empty').textContent = all === 0 ? 'Nothing has happened yet.' : 'No entries match the filter.';
     $('count').textContent = shown === all ? formatCount(all) : `${formatCount(shown)} of ${formatCount(all)}`;
   }
 
@@ -77,7 +77,7 @@ export class Communication {
       await copy(toLines(entries));
       $('log-status').textContent = `Copied ${formatCount(entries.length)}`;
     } catch (error) {
-      $('log-status').textContent = `Not copied: ${error.message}`;
+      $('log-status').textContent = `Copy failed: ${error.message}`;
     }
   }
 

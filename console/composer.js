@@ -2,9 +2,9 @@ import { formatCount, formatSize, parseHex } from './bytes.js';
 import { Message } from './message.js';
 
 const HINTS = {
-  text: 'Enter sends, Shift+Enter starts a new line.',
-  hex: 'Two digits a byte, spaces as you like. Enter sends.',
-  file: 'Goes out as one binary message.',
+  text: 'Enter sends, Shift+Enter adds a line.',
+  hex: 'Two digits per byte, spaces optional. Enter sends.',
+  file: 'Sent as one binary message.',
 };
 
 // A Composer is the form that messages are written in.

@@ -45,7 +45,7 @@ export class Message {
   // full is all that is kept, over several lines.
   get full() {
     const text = this.type === 'text' ? this.head : hexDump(this.head);
-    return this.truncated ? `${text}\n… (the first ${KEPT} bytes of ${this.size})` : text;
+    return this.truncated ? `${text}\n… (first ${KEPT} of ${this.size} bytes)` : text;
   }
 
   // equals holds for the echo of a message.

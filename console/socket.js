@@ -5,7 +5,7 @@ const CLOSE_CODES = {
   1001: 'Going away',
   1002: 'Protocol error',
   1003: 'Unsupported data',
-  1005: 'No code received',
+  1005: 'No status received',
   1006: 'Abnormal closure',
   1007: 'Invalid payload',
   1008: 'Policy violation',
@@ -41,16 +41,16 @@ export function parseURL(text, base) {
   try {
     url = new URL(text.trim(), base);
   } catch {
-    throw new Error('This is not a URL.');
+    throw new Error('This is not a valid URL.');
   }
   if (url.protocol === 'http:' || url.protocol === 'https:') {
     url.protocol = url.protocol.replace('http', 'ws');
   }
   if (url.protocol !== 'ws:' && url.protocol !== 'wss:') {
-    throw new Error(`A socket has a ws or wss URL, not “${url.protocol}”.`);
+    throw new Error(`A WebSocket URL starts with ws: or wss:, not “${url.protocol}”.`);
   }
   if (url.username || url.password) {
-    throw new Error('Browsers take no user name and password in the URL of a socket.');
+    throw new Error("Browsers don't allow a user name or password in a WebSocket URL.");
   }
   url.hash = '';
   return url.href;
@@ -61,10 +61,10 @@ export function parseProtocols(text) {
   const names = text.split(/[\s,]+/).filter(Boolean);
   names.forEach((name, i) => {
     if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name)) {
-      throw new Error(`“${name}” can't be a sub-protocol: letters, digits and !#$%&'*+-.^_\`|~ can.`);
+      throw new Error(`“${name}” is not a valid subprotocol: use letters, digits and !#$%&'*+-.^_\`|~ only.`);
     }
     if (names.indexOf(name) !== i) {
-      throw new Error(`The sub-protocol “${name}” stands twice.`);
+      throw new Error(`The subprotocol “${name}” is listed more than once.`);
     }
   });
   return names;
@@ -82,11 +82,11 @@ export function parseClose(code, reason) {
   }
   const number = /^\d+$/.test(code) ? Number(code) : NaN;
   if (!(number === 1000 || (number >= 3000 && number <= 4999))) {
-    throw new Error(`A browser closes with 1000 or 3000–4999, not with ${code}.`);
+    throw new Error(`A browser can only close with 1000 or 3000–4999, not with ${code}.`);
   }
   const size = utf8(reason).length;
   if (size > MAX_REASON) {
-    throw new Error(`The reason has ${size} bytes of UTF-8: ${MAX_REASON} fit.`);
+    throw new Error(`The reason is ${size} bytes of UTF-8: at most ${MAX_REASON} fit.`);
   }
   return [number, reason];
 }

@@ -11,7 +11,7 @@ export const MOST_BYTES = 16 << 20;
 export function parseWhole(input, name, least, most) {
   const value = input.value.trim() === '' ? NaN : Number(input.value);
   if (!Number.isInteger(value) || value < least || value > most) {
-    throw new Error(`${name}: a whole number from ${least} to ${most}.`);
+    throw new Error(`${name}: enter a whole number from ${least} to ${most}.`);
   }
   return value;
 }
