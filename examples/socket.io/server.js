@@ -1,6 +1,6 @@
 'use strict';
 
-// Rooms: who joins one gets the messages that others send there.
+// Rooms: clients that join one receive the messages that others send to it.
 
 const { createServer } = require('node:http');
 const { Server } = require('socket.io');

@@ -2,7 +2,7 @@ export default {
   server: {
     port: 5173,
     strictPort: true,
-    // Names other than localhost that the page is opened by:
+    // Other host names under which the page is opened:
     // allowedHosts: ['app.example.com'],
   },
 };
