@@ -16,7 +16,7 @@ import (
 func documents(t *testing.T) []string {
 	t.Helper()
 	var files []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*/*.md"} {
+	for _, pattern := range []string{"*.md", ".github/*.md", "docs/*.md", "examples/*/*.md"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -180,7 +180,7 @@ var shownBy = map[string]string{
 	"1001":                             "TestEndByShutdown",
 	"1002":                             "TestConformance",
 	"1007":                             "TestConformance",
-	"1008, or what is asked for":       "TestAdminAPI",
+	"1008, or the code you choose":     "TestAdminAPI",
 	"1009":                             "TestRequestBodyLimit",
 	"1011":                             "TestTunnelUpstreamBreaks",
 }
