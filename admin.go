@@ -139,11 +139,11 @@ func closeSessions(w http.ResponseWriter, list []*session, end ending) error {
 // filters are the parameters that select sessions, and what each looks at.
 var filters = map[string]func(*session) string{
 	"mode":        func(s *session) string { return s.handler.Mode },
-	"host":        func(s *session) string { return s.about.host },
-	"path":        func(s *session) string { return s.about.path },
-	"client_ip":   func(s *session) string { return s.about.clientIP },
-	"user_id":     func(s *session) string { return s.about.user },
-	"subprotocol": func(s *session) string { return s.subprotocol },
+	"host":        func(s *session) string { return s.handshake.host },
+	"path":        func(s *session) string { return s.handshake.path },
+	"client_ip":   func(s *session) string { return s.handshake.clientIP },
+	"user_id":     func(s *session) string { return s.handshake.user },
+	"subprotocol": func(s *session) string { return s.agreed().subprotocol },
 }
 
 var filterNames = slices.Clip(slices.Sorted(maps.Keys(filters)))
@@ -206,7 +206,7 @@ func (g *registry) find(query url.Values) []*session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var found []*session
-	for s := range g.open {
+	for s := range g.sessions {
 		if s.matches(query) {
 			found = append(found, s)
 		}
@@ -219,7 +219,7 @@ func (g *registry) find(query url.Values) []*session {
 func (g *registry) byID(id string) *session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for s := range g.open {
+	for s := range g.sessions {
 		if s.id == id {
 			return s
 		}
@@ -228,8 +228,6 @@ func (g *registry) byID(id string) *session {
 }
 
 func (s *session) matches(query url.Values) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for name, of := range filters {
 		want := query.Get(name)
 		if name == "host" {

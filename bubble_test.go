@@ -48,6 +48,7 @@ func pipeSession(t *testing.T, s *session, server, client net.Conn) *peer {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer s.finish()
 		s.beginEcho(&accepted{
 			stream:  newConnStream(server, server, nil, time.Duration(s.handler.WriteTimeout)),
 			deflate: s.handler.Compression == "on",

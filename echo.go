@@ -34,7 +34,7 @@ func newEcho(s *session, deflate bool) *echo {
 		limit:   s.handler.MaxMessageSize,
 		in: receiver{
 			in:      s.stream,
-			life:    &s.life,
+			life:    &s.keepalive,
 			flush:   s.out.flush,
 			deflate: deflate,
 			pool:    s.handler.buffers,
@@ -42,39 +42,11 @@ func newEcho(s *session, deflate bool) *echo {
 	}
 }
 
-// serveEcho accepts a socket, unless it is refused, and echoes until it has closed.
-func (h *Handler) serveEcho(w http.ResponseWriter, r *http.Request) error {
-	var (
-		e   *echo
-		err error
-	)
-	aside(func() { e, err = h.openEcho(w, r) })
+// accept answers the handshake and begins the session.
+func (s *session) accept(w http.ResponseWriter, r *http.Request) (*echo, error) {
+	a, err := s.handler.accept(w, r)
 	if err != nil {
-		return err
-	}
-	defer h.dismiss(e.session)
-	e.serve()
-	return nil
-}
-
-// openEcho answers a handshake.
-func (h *Handler) openEcho(w http.ResponseWriter, r *http.Request) (e *echo, err error) {
-	s, err := h.admit(w.Header(), r)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if e != nil {
-			return
-		}
-		if s.begun() { // somebody else's event handler panicked
-			s.finish()
-		}
-		h.dismiss(s)
-	}()
-	a, err := h.accept(w, r)
-	if err != nil {
-		metrics.refused(h.Mode, err)
+		metrics.refused(s.handler.Mode, err)
 		return nil, err
 	}
 	return s.beginEcho(a), nil
@@ -82,14 +54,13 @@ func (h *Handler) openEcho(w http.ResponseWriter, r *http.Request) (e *echo, err
 
 // beginEcho begins the session of an accepted socket.
 func (s *session) beginEcho(a *accepted) *echo {
-	s.subprotocol, s.compression = a.subprotocol, a.deflate
+	s.agreement.Store(&agreement{a.subprotocol, a.deflate})
 	s.begin(a.stream)
 	return newEcho(s, a.deflate)
 }
 
 // serve echoes until the socket has closed.
 func (e *echo) serve() {
-	defer e.finish()
 	err := e.messages()
 	if errors.Is(err, errCloseSent) {
 		// The timer has begun the closing handshake.
@@ -301,12 +272,11 @@ func (m *outgoing) release() { m.from.put(m.buf) }
 // close ends the socket after err, with what of the closing handshake is left
 // to do (RFC 6455 §7).
 func (e *echo) close(err error) {
-	end := e.endingOf(err)
-	e.ends(end)
+	end, _ := e.end(e.endingOf(err))
 	if end.code == websocket.CloseAbnormalClosure {
 		return
 	}
-	_ = e.out.control(opClose, closePayload(end.code, end.reason)) // unless the timer has
+	_ = e.out.control(opClose, end.payload()) // unless the timer has
 	if end.code == websocket.CloseMessageTooBig {
 		// The client broke no rule of RFC 6455, so it may say its part.
 		_ = e.in.discard()

@@ -1,13 +1,10 @@
 package caddywebsocket
 
 import (
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 	"github.com/quic-go/quic-go/http3"
@@ -32,12 +29,14 @@ const (
 // An ending is how a session ends: why, and with which Close frame.
 type ending struct {
 	by     cause
-	code   int // 1006 where there is no Close frame
+	code   int // 1006 if there is no Close frame
 	reason string
 }
 
-// endingOf tells how the session ends after err, which ended its reading or
-// writing.
+// payload is that of the Close frame.
+func (e ending) payload() []byte { return closePayload(e.code, e.reason) }
+
+// endingOf returns how a session ends after an error of reading or writing.
 func (s *session) endingOf(err error) ending {
 	var (
 		closed  *peerCloseError
@@ -65,31 +64,4 @@ func (s *session) endingOf(err error) ending {
 	default:
 		return ending{byClient, websocket.CloseAbnormalClosure, err.Error()}
 	}
-}
-
-// A peerCloseError is the client's Close frame.
-type peerCloseError struct {
-	code   int // 1005: none
-	reason string
-}
-
-func (e *peerCloseError) Error() string { return fmt.Sprintf("client closed: %d %s", e.code, e.reason) }
-
-// parseClose parses the payload of a Close frame (RFC 6455 §5.5.1). It always
-// returns an error: a peerCloseError, or a closeError if the frame breaks a rule.
-func parseClose(payload []byte) error {
-	switch len(payload) {
-	case 0:
-		return &peerCloseError{code: websocket.CloseNoStatusReceived}
-	case 1:
-		return protocolError("close frame with half a code")
-	}
-	code := int(binary.BigEndian.Uint16(payload))
-	if !validCloseCode(code) {
-		return protocolError("close code %d", code)
-	}
-	if !utf8.Valid(payload[2:]) {
-		return errInvalidUTF8
-	}
-	return &peerCloseError{code, string(payload[2:])}
 }

@@ -2,7 +2,6 @@ package caddywebsocket
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 
 	"github.com/gorilla/websocket"
@@ -163,34 +162,4 @@ func unmask(p []byte, key [4]byte, pos int64) {
 	for i := range p {
 		p[i] ^= k[i&7]
 	}
-}
-
-// A closeError ends a socket with a Close frame that carries code and reason.
-type closeError struct {
-	code   int
-	reason string
-}
-
-func (e *closeError) Error() string { return fmt.Sprintf("close %d: %s", e.code, e.reason) }
-
-func protocolError(format string, args ...any) error {
-	return &closeError{websocket.CloseProtocolError, fmt.Sprintf(format, args...)}
-}
-
-// validCloseCode reports whether an endpoint may send code in a Close frame
-// (RFC 6455 §7.4 and IANA's registry of close codes).
-func validCloseCode(code int) bool {
-	switch {
-	case code >= 3000 && code <= 4999:
-		return true
-	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014:
-		return true
-	}
-	return false
-}
-
-// closePayload is the payload of a Close frame; 1005 stands for an empty one,
-// since it may not be sent.
-func closePayload(code int, reason string) []byte {
-	return websocket.FormatCloseMessage(code, reason)
 }

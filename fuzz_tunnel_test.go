@@ -166,7 +166,7 @@ func onlySession(t *testing.T) *session {
 	t.Helper()
 	sessions.mu.Lock()
 	defer sessions.mu.Unlock()
-	for s := range sessions.open {
+	for s := range sessions.sessions {
 		return s
 	}
 	t.Fatal("no session is open")
@@ -177,10 +177,8 @@ func onlySession(t *testing.T) *session {
 func onlyEnded() bool {
 	sessions.mu.Lock()
 	defer sessions.mu.Unlock()
-	for s := range sessions.open {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.end != ending{}
+	for s := range sessions.sessions {
+		return howEnded(s) != ending{}
 	}
 	return true
 }
@@ -252,9 +250,11 @@ func tunnelPipeTo(t *testing.T, h *Handler, extendedConnect bool, next caddyhttp
 		if extendedConnect {
 			r.ProtoMajor, r.Body = 2, &unevenConn{Conn: clientSide}
 		}
-		if err := newSession(h, r).passthrough(&pipeResponse{conn: &unevenConn{Conn: clientSide}}, r, next); err != nil {
+		s := newSession(h, r)
+		if err := s.passthrough(&pipeResponse{conn: &unevenConn{Conn: clientSide}}, r, next); err != nil {
 			t.Errorf("passthrough: %v", err)
 		}
+		s.finish()
 		clientSide.Close()
 	}()
 	t.Cleanup(func() { <-done })

@@ -39,7 +39,7 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		t.agree(w.Header())
 	} else {
 		t.head = make([]byte, 0, 512)
-		t.out.open = true // no ping before the answer
+		t.out.hold() // until the answer has been written
 	}
 	t.begin(streamOf(conn, brw, w.r, time.Duration(t.handler.WriteTimeout)))
 	c := &tunnelConn{conn, t}
@@ -75,7 +75,7 @@ func (c *tunnelConn) CloseWrite() error {
 // Close has the handler end the session, which may take a moment that a caller
 // with a lock in hand should not wait.
 func (c *tunnelConn) Close() error {
-	c.abandon()
+	c.setDone()
 	c.stream.interrupt()
 	return nil
 }
@@ -100,9 +100,8 @@ func (w *tunnelWriter) WriteHeader(status int) {
 	}
 	w.ResponseWriterWrapper.WriteHeader(status)
 	if tunnel {
-		body := w.r.Body.(*tunnelBody)
 		w.t.agree(w.Header())
-		w.t.begin(newBodyStream(w.ResponseWriter, w.r, body.ReadCloser, time.Duration(w.t.handler.WriteTimeout), w.t.handler.logger))
+		w.t.begin(newBodyStream(w.ResponseWriter, w.r, w.r.Body, time.Duration(w.t.handler.WriteTimeout), w.t.handler.logger))
 	}
 }
 
@@ -142,11 +141,11 @@ func (w *tunnelWriter) ReadFrom(r io.Reader) (int64, error) {
 
 func (w *tunnelWriter) FlushError() error {
 	w.answer()
+	flush := http.NewResponseController(w.ResponseWriter).Flush
 	if w.t.begun() {
-		w.t.out.mu.Lock() // not while a ping is being written
-		defer w.t.out.unlock()
+		return w.t.out.exclusively(flush)
 	}
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	return flush()
 }
 
 // A tunnelBody is the body of an Extended CONNECT.
@@ -159,18 +158,14 @@ func (b *tunnelBody) Read(p []byte) (int, error) {
 	if b.t.begun() {
 		return b.t.Read(p)
 	}
-	n, err := b.ReadCloser.Read(p)
-	if b.t.begun() { // meanwhile
-		n = b.t.read(p[:n])
-	}
-	return n, err
+	return b.t.readBefore(b.ReadCloser, p)
 }
 
 func (b *tunnelBody) Close() error {
 	if !b.t.begun() {
 		return b.ReadCloser.Close()
 	}
-	b.t.abandon()
+	b.t.setDone()
 	b.t.stream.interrupt()
 	return nil
 }

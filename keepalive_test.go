@@ -61,8 +61,8 @@ func TestDeadPeerIsCut(t *testing.T) {
 			t.Errorf("the close frame came %v after the last ping, want 10s", waited)
 		}
 		p.expectEnd()
-		if waited := time.Since(start); waited != 10*time.Second+lastWords {
-			t.Errorf("the end came %v after the last ping, want %v", waited, 10*time.Second+lastWords)
+		if waited := time.Since(start); waited != 10*time.Second+deadCloseWait {
+			t.Errorf("the end came %v after the last ping, want %v", waited, 10*time.Second+deadCloseWait)
 		}
 	})
 }

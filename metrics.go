@@ -107,8 +107,9 @@ func (m *collector) handshook(mode, result string) {
 // closed counts a session that has ended.
 func (m *collector) closed(s *session) {
 	mode := s.handler.Mode
-	m.closes.WithLabelValues(mode, codeLabel(s.end.code), string(s.end.by)).Inc()
-	m.durations.WithLabelValues(mode).Observe(s.life.now().Seconds())
+	_, end := s.current()
+	m.closes.WithLabelValues(mode, codeLabel(end.code), string(end.by)).Inc()
+	m.durations.WithLabelValues(mode).Observe(s.keepalive.now().Seconds())
 }
 
 // codeLabel is a close code as a label has it: those of RFC 6455 and the IANA
@@ -183,7 +184,7 @@ func (g *registry) tallies() map[string]tally {
 	defer g.mu.Unlock()
 	sums := map[string]tally{modeEcho: {}, modePassthrough: {}}
 	maps.Copy(sums, g.ended)
-	for s := range g.open {
+	for s := range g.sessions {
 		sum := sums[s.handler.Mode]
 		sum.open++
 		sum.add(s)

@@ -199,40 +199,57 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return next.ServeHTTP(w, r)
 	}
-	if h.Mode == modePassthrough {
-		return h.servePassthrough(w, r, next)
-	}
-	return h.serveEcho(w, r)
+	return h.serveSocket(w, r, next)
 }
 
-// admit checks a handshake, counts its socket in, and makes a session of it.
-func (h *Handler) admit(answer http.Header, r *http.Request) (admitted *session, err error) {
-	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	err = checkHandshake(answer, r)
+// serveSocket serves a socket until it has closed, unless its handshake is refused.
+func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
+	var s *session
+	defer func() { // also for a panic of anybody's
+		if s != nil {
+			defer h.limiter.release(s.handshake.clientIP)
+			s.finish()
+		}
+	}()
+	if h.Mode == modePassthrough {
+		if s, err = h.admit(w.Header(), r); err != nil {
+			return err
+		}
+		return s.passthrough(w, r, next)
+	}
+	var e *echo
+	onOwnStack(func() {
+		if s, err = h.admit(w.Header(), r); err == nil {
+			e, err = s.accept(w, r)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	e.serve()
+	return nil
+}
+
+// admit checks a handshake, makes a session of it, and counts its socket in.
+func (h *Handler) admit(answer http.Header, r *http.Request) (*session, error) {
+	err := checkHandshake(answer, r)
 	if err == nil {
 		err = h.checkOrigin(r)
-	}
-	if err == nil {
-		err = h.limiter.acquire(answer, client)
 	}
 	if err != nil {
 		metrics.refused(h.Mode, err)
 		return nil, err
 	}
-	defer func() {
-		if admitted == nil { // a placeholder of somebody's panicked
-			h.limiter.release(client)
-		}
-	}()
 	s := newSession(h, r)
+	if err := h.limiter.acquire(answer, s.handshake.clientIP); err != nil {
+		metrics.refused(h.Mode, err)
+		return nil, err
+	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(s.placeholder)
 	}
 	return s, nil
 }
-
-// dismiss counts the socket of a session out.
-func (h *Handler) dismiss(s *session) { h.limiter.release(s.about.clientIP) }
 
 // checkOrigin checks the request against allowed_origins and require_origin.
 func (h *Handler) checkOrigin(r *http.Request) error {

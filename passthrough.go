@@ -22,41 +22,32 @@ type tunnel struct {
 
 	upMu    sync.Mutex // guards the following, while somebody reads from the client
 	up      scanner    // from the client
-	held    []byte     // what up held back
+	upHeld  []byte     // what up held back
 	got     int        // what the last read from the client took
 	room    [2 * maxHeld]byte
 	ready   []byte // what Read has yet to return, and readErr after that
 	readErr error
 	refused bool // what came may not pass, so nothing does any more
-	resumed bool // Read went on, once, after tell interrupted it within a frame
+	resumed bool // Read went on, once, after closeApp interrupted it within a frame
 
 	// toApp writes to the application where it has the client's bytes written to
-	// it; where it reads them itself, told says what to let it read.
-	toApp   sender
-	writing atomic.Bool
-	told    atomic.Pointer[ending]
+	// it, which appWritten reports. Where it reads them itself, appClose is the Close
+	// frame to let it read.
+	toApp      sender
+	appWritten atomic.Bool
+	appClose   atomic.Pointer[ending] // nil until the application is to be sent one
 
 	downMu   sync.Mutex // guards the following
 	down     scanner    // from the application
-	downHeld []byte
-	head     []byte // of a response that the application writes itself; nil once frames follow
-	content  bool   // the answer has a type of content, as one that opens a socket has not
+	downHeld []byte     // what down held back
+	head     []byte     // of a response that the application writes itself; nil once frames follow
+	content  bool       // the answer has a type of content, as one that opens a socket has not
 
-	copying   atomic.Bool   // ReadFrom is under way
-	lost      atomic.Bool   // a write to the application failed
-	abandoned chan struct{} // closed when the application is done with the connection
-	abandon   func()
-	cancel    func() // of what the application has of the request: reverse_proxy lets its upstream go
-}
-
-// servePassthrough has the next handler serve a socket, unless it is refused.
-func (h *Handler) servePassthrough(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	s, err := h.admit(w.Header(), r)
-	if err != nil {
-		return err
-	}
-	defer h.dismiss(s)
-	return s.passthrough(w, r, next)
+	copying atomic.Bool   // ReadFrom is under way
+	lost    atomic.Bool   // a write to the application failed
+	appDone chan struct{} // closed when the application is done with the connection
+	setDone func()
+	cancel  func() // of what the application has of the request: reverse_proxy lets its upstream go
 }
 
 // passthrough lets the next handler accept a socket and supervises it.
@@ -65,29 +56,30 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	if h.Compression == "off" {
 		withoutDeflate(r.Header)
 	}
-	t := &tunnel{session: s, abandoned: make(chan struct{})}
-	t.abandon = sync.OnceFunc(func() { close(t.abandoned) })
+	t := &tunnel{session: s, appDone: make(chan struct{})}
+	t.setDone = sync.OnceFunc(func() { close(t.appDone) })
 	t.up = scanner{client: true, limit: h.MaxMessageSize, strict: h.MaxMessageSize > 0, ours: t.pong}
 	t.down = scanner{limit: h.MaxMessageSize}
 	t.toApp.masked = true
-	t.tell, t.gone = t.tellApp, t.letGo
+	s.closeApp, s.releaseApp = t.sendAppClose, t.detachApp
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	t.cancel = cancel
-	r = r.WithContext(ctx)
+	// Another handler of ours behind this one must not look past it.
+	passed := r.WithContext(context.WithValue(ctx, connCtxKey, nil))
 	if r.ProtoMajor == 1 {
 		w = &hijackWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
 	} else {
-		r.Body = &tunnelBody{r.Body, t}
+		passed.Body = &tunnelBody{r.Body, t}
 		w = &tunnelWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
 	}
 	defer t.close()
-	err := next.ServeHTTP(w, r)
+	err := next.ServeHTTP(w, passed)
 	if !t.begun() {
 		return err
 	}
 	if r.ProtoMajor == 1 {
-		<-t.abandoned // a handler may return and go on with the connection
+		<-t.appDone // a handler may return and go on with the connection
 	}
 	if c := h.logger.Check(zapcore.DebugLevel, "next handler is done"); c != nil {
 		c.Write(zap.String("id", t.id), zap.Error(err))
@@ -95,27 +87,19 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	return nil
 }
 
-// letGo ends the application's part.
-func (t *tunnel) letGo() {
+// detachApp ends the application's part.
+func (t *tunnel) detachApp() {
 	t.cancel()
-	t.abandon()
+	t.setDone()
 }
 
-// tellApp has the application told that the session ends.
-func (t *tunnel) tellApp(e ending) {
-	t.told.Store(&e)
-	if t.writing.Load() {
-		t.toApp.post(opClose, closePayload(e.code, e.reason))
+// sendAppClose sends the application our Close frame.
+func (t *tunnel) sendAppClose(e ending) {
+	t.appClose.Store(&e)
+	if t.appWritten.Load() {
+		t.toApp.post(opClose, e.payload())
 	} else {
 		t.stream.interrupt()
-	}
-}
-
-// closed notes a Close frame that has passed, or the end of its sender, and
-// ends the session when both sides have closed.
-func (t *tunnel) closed(e ending) {
-	if !t.first.CompareAndSwap(nil, &e) {
-		t.ends(*t.first.Load())
 	}
 }
 
@@ -141,16 +125,13 @@ func (t *tunnel) close() {
 		metrics.handshook(t.handler.Mode, handshakeDeclined)
 		return
 	}
-	switch first := t.first.Load(); {
-	case first != nil:
-		t.ends(*first)
-	case t.request.Err() != nil:
-		t.ends(clientGone) // on HTTP/2 and HTTP/3, before a read has shown it
-	default:
-		t.ends(upstreamLost)
+	end := upstreamLost
+	if t.request.Err() != nil {
+		end = clientGone // on HTTP/2 and HTTP/3, before a read has shown it
 	}
+	end, _ = t.end(end)
 	t.downMu.Lock()
-	sent := t.sayClose()
+	sent := t.sendClose(end)
 	t.downMu.Unlock()
 	// A copy loop of the application's may still be reading.
 	t.stream.interrupt()
@@ -164,35 +145,33 @@ func (t *tunnel) close() {
 		_, err = t.pull(buf.p)
 	}
 	// Of a client that is lost or stalled nothing more is of interest.
-	if t.end.code != websocket.CloseAbnormalClosure && t.stream.hangUp(t.up.closed) {
+	if end.code != websocket.CloseAbnormalClosure && t.stream.hangUp(t.up.closed) {
 		for err := error(nil); err == nil; {
 			_, err = t.pull(buf.p)
 		}
 	}
-	t.finish()
 }
 
-// sayClose sends the client the Close frame of the session's end, unless one was
+// sendClose sends the client the Close frame of the session's end, unless one was
 // sent, and reports whether there was one.
-func (t *tunnel) sayClose() bool {
-	if t.head != nil || t.down.open() || t.end.code == websocket.CloseAbnormalClosure {
+func (t *tunnel) sendClose(end ending) bool {
+	if t.head != nil || t.down.withinFrame() || end.code == websocket.CloseAbnormalClosure {
 		return false
 	}
 	if len(t.downHeld) > 0 {
 		_ = t.out.pass(t.downHeld, true, false) // it was no frame after all
 		return false
 	}
-	if t.content && t.told.Load() == nil && !t.up.seen {
+	if t.content && t.appClose.Load() == nil && !t.up.seen {
 		return false // nobody has shown yet that this is a socket
 	}
-	err := t.out.control(opClose, closePayload(t.end.code, t.end.reason))
+	err := t.out.control(opClose, end.payload())
 	return err == nil || errors.Is(err, errCloseSent)
 }
 
 // refuse ends the session for what may not pass.
 func (t *tunnel) refuse(err *closeError) {
-	t.ends(ending{byServer, err.code, err.reason})
-	t.say(t.end)
+	t.closeWith(ending{byServer, err.code, err.reason})
 }
 
 // checkBroken notes why the frames of a direction can't be followed any more.
@@ -202,7 +181,7 @@ func (t *tunnel) checkBroken(s *scanner, from string) {
 	}
 	reason := fmt.Sprintf("frames from the %s can't be followed: %v", from, s.broken)
 	if s == &t.down {
-		t.blind.Store(true)
+		t.noPings.Store(true)
 	}
 	if !t.unsupervised.CompareAndSwap(nil, &reason) {
 		return

@@ -17,6 +17,9 @@ import (
 func (t *tunnel) push(p []byte) error {
 	closedBefore := t.down.closed
 	r := t.down.scan(p)
+	if t.down.closed && !closedBefore { // noted before the client can answer it
+		t.end(ending{byUpstream, t.down.close.code, t.down.close.reason})
+	}
 	if err := t.pass(r); err != nil && !errors.Is(err, errCloseSent) {
 		return err
 	} // the application learns of a Close frame in its own direction
@@ -26,9 +29,6 @@ func (t *tunnel) push(p []byte) error {
 		r.held = t.down.scan(r.held).held
 	}
 	t.downHeld = append(t.downHeld[:0], r.held...)
-	if t.down.closed && !closedBefore {
-		t.closed(ending{byUpstream, t.down.close.code, t.down.close.reason})
-	}
 	t.checkBroken(&t.down, "application")
 	return nil
 }
@@ -38,14 +38,14 @@ func (t *tunnel) pass(r scan) error {
 	if len(r.pass) == 0 {
 		return nil
 	}
-	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.due.Load() != nil {
+	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.posted.Load() != nil {
 		// What waits for the end of a frame gets its turn in the middle.
 		if err := t.write(r.pass[:b], false, false); err != nil {
 			return err
 		}
 		r.pass = r.pass[b:]
 	}
-	err := t.write(r.pass, t.down.open(), t.down.closed)
+	err := t.write(r.pass, t.down.withinFrame(), t.down.closed)
 	if err == nil {
 		t.sent.set(t.down.messages, t.down.bytes)
 	}
@@ -54,10 +54,10 @@ func (t *tunnel) pass(r scan) error {
 
 // write writes to the client, as sender.pass does. If that fails it is how the
 // session ends.
-func (t *tunnel) write(p []byte, open, closed bool) error {
-	err := t.out.pass(p, open, closed)
+func (t *tunnel) write(p []byte, withinFrame, closed bool) error {
+	err := t.out.pass(p, withinFrame, closed)
 	if err != nil && !errors.Is(err, errCloseSent) {
-		t.broke(err)
+		t.failed(err)
 	}
 	return err
 }
@@ -66,10 +66,7 @@ func (t *tunnel) write(p []byte, open, closed bool) error {
 func (t *tunnel) Write(p []byte) (n int, err error) {
 	defer t.contain(&err)
 	if (t.copying.Load() || t.handler.ctx.Err() != nil) && isProxyClose(p) {
-		// The proxy waits for this with a lock in hand.
-		e := t.proxyClosed()
-		t.first.CompareAndSwap(nil, &e)
-		t.plan(0, e)
+		t.plan(0, t.proxyClosed()) // the proxy waits for this with a lock in hand
 		return len(p), nil
 	}
 	t.downMu.Lock()
@@ -120,7 +117,7 @@ func (t *tunnel) pushHead(p []byte) error {
 	}
 	t.head = nil
 	t.checkBroken(&t.down, "application")
-	if err := t.write(p[:len(p)-rest], t.down.open(), false); err != nil || rest == 0 {
+	if err := t.write(p[:len(p)-rest], t.down.withinFrame(), false); err != nil || rest == 0 {
 		return err
 	}
 	return t.push(p[len(p)-rest:])
@@ -179,14 +176,11 @@ func (t *tunnel) pushRead(p []byte, k int, full bool) (expected int64, err error
 func (t *tunnel) appGone(err error) {
 	t.downMu.Lock()
 	defer t.downMu.Unlock()
-	switch first := t.first.Load(); {
-	case first != nil:
-		t.ends(*first)
-		return
-	case errors.Is(err, net.ErrClosed): // from this side
-		t.ends(t.proxyClosed())
-	default:
-		t.ends(upstreamLost)
+	end := upstreamLost
+	if errors.Is(err, net.ErrClosed) { // from this side
+		end = t.proxyClosed()
 	}
-	t.sayClose()
+	if end, now := t.end(end); now {
+		t.sendClose(end)
+	}
 }

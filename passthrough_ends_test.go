@@ -233,14 +233,14 @@ func TestTunnelStallsBeforePing(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(defaultKeepaliveInterval + time.Second)
-		if s.out.due.Load() == nil {
+		if s.out.posted.Load() == nil {
 			t.Fatal("no Ping is due")
 		}
 		start := time.Now()
-		app.Write(slices.Concat(frame[5:], serverFrame(finBit|byte(opClose), ""), frame))
+		app.Write(slices.Concat(frame[5:], serverFrame(finBit|byte(opText), ""), frame))
 		<-done
-		if s.end.by != byWriteTimeout {
-			t.Errorf("closed by %s, want %s", s.end.by, byWriteTimeout)
+		if howEnded(s).by != byWriteTimeout {
+			t.Errorf("closed by %s, want %s", howEnded(s).by, byWriteTimeout)
 		}
 		if took := time.Since(start); took > defaultWriteTimeout*9/8 {
 			t.Errorf("that took %v: there is nothing to wait for from a client that has stalled", took)

@@ -100,8 +100,8 @@ func TestTunnelUnsupervised(t *testing.T) {
 			t.Errorf("the report says %v", fields)
 		}
 		time.Sleep(90 * time.Second)
-		if s.end.by != byKeepaliveTimeout {
-			t.Errorf("the silent client's session ended as %v", s.end)
+		if howEnded(s).by != byKeepaliveTimeout {
+			t.Errorf("the silent client's session ended as %v", howEnded(s))
 		}
 	})
 }
@@ -121,17 +121,17 @@ func TestTunnelLongFrame(t *testing.T) {
 		}
 		synctest.Wait()
 		got, ok := bytes.CutPrefix(client.bytes(), frame)
-		if !ok || len(got) != 2+pingPayloadLen || s.end != (ending{}) {
-			t.Fatalf("the client got %x, and the session ended as %v", client.bytes(), s.end)
+		if !ok || len(got) != 2+pingPayloadLen || howEnded(s) != (ending{}) {
+			t.Fatalf("the client got %x, and the session ended as %v", client.bytes(), howEnded(s))
 		}
 		// Now it has been asked, and has half of the timeout to answer.
 		time.Sleep(29 * time.Second)
-		if s.end != (ending{}) {
-			t.Errorf("the session ended as %v", s.end)
+		if howEnded(s) != (ending{}) {
+			t.Errorf("the session ended as %v", howEnded(s))
 		}
 		time.Sleep(2 * time.Second)
-		if s.end.by != byKeepaliveTimeout {
-			t.Errorf("the silent client's session ended as %v", s.end)
+		if howEnded(s).by != byKeepaliveTimeout {
+			t.Errorf("the silent client's session ended as %v", howEnded(s))
 		}
 	})
 }
@@ -143,8 +143,8 @@ func TestTunnelStalledFrame(t *testing.T) {
 		s := onlySession(t)
 		_, _ = app.Write(serverFrame(finBit|byte(opText), letters(100))[:50])
 		time.Sleep(61 * time.Second)
-		if s.end.by != byKeepaliveTimeout {
-			t.Errorf("the silent client's session ended as %v", s.end)
+		if howEnded(s).by != byKeepaliveTimeout {
+			t.Errorf("the silent client's session ended as %v", howEnded(s))
 		}
 	})
 }

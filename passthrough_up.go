@@ -10,25 +10,31 @@ import (
 // pull receives what comes from the client and returns what of it passes to the
 // application; it lies in buf, which is at least of the size of room.
 func (t *tunnel) pull(buf []byte) ([]byte, error) {
-	n := copy(buf, t.held)
-	t.life.listen()
+	n := copy(buf, t.upHeld)
+	t.keepalive.listen()
 	k, err := t.stream.Read(buf[n:])
 	t.got = k
-	if k == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-		t.clientEnded(err)
+	if err == nil {
+		t.keepalive.heard()
+		return t.follow(buf[:n+k])
+	}
+	t.clientEnded(err)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, err // what is held may yet go on, or never should
 	}
-	if k == 0 {
-		t.held = nil
-		t.clientEnded(err)
-		if t.refused {
-			n = 0
-		}
-		return buf[:n], err
+	t.upHeld = nil
+	if t.refused {
+		n = 0
 	}
-	t.life.heard()
+	return buf[:n], err
+}
+
+// follow scans what was read from the client, after what was held, and returns
+// what of it passes.
+func (t *tunnel) follow(p []byte) ([]byte, error) {
+	var err error
 	closedBefore := t.up.closed
-	r := t.up.scan(buf[:n+k])
+	r := t.up.scan(p)
 	t.received.set(t.up.messages, t.up.bytes)
 	if t.refused {
 		r.pass = nil
@@ -38,9 +44,9 @@ func (t *tunnel) pull(buf []byte) ([]byte, error) {
 		r.held = t.up.scan(r.held).held
 		err = r.err
 	}
-	t.held = append(t.held[:0], r.held...)
+	t.upHeld = append(t.upHeld[:0], r.held...)
 	if t.up.closed && !closedBefore {
-		t.closed(ending{byClient, t.up.close.code, t.up.close.reason})
+		t.end(ending{byClient, t.up.close.code, t.up.close.reason})
 	}
 	if !t.refused {
 		t.checkBroken(&t.up, "client")
@@ -53,25 +59,26 @@ func (t *tunnel) clientEnded(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) && !t.timedOut() {
 		return // an interruption
 	}
-	t.broke(err)
+	t.failed(err)
 }
 
 // timedOut reports whether it was a timeout of the HTTP server's that ended a
-// read. On HTTP/1.1 it has none any more, and the application may set its own.
+// read. Without those it was a deadline of the application's.
 func (t *tunnel) timedOut() bool {
-	if _, ok := t.stream.(*bodyStream); !ok || t.told.Load() != nil {
+	if !t.stream.hasServerTimeouts() || t.appClose.Load() != nil {
 		return false
 	}
 	select {
-	case <-t.abandoned:
+	case <-t.appDone:
 		return false
 	default:
 		return true
 	}
 }
 
-// upOpen reports whether what passed to the application ends within a frame.
-func (t *tunnel) upOpen() bool { return !t.refused && t.up.open() }
+// upWithinFrame reports whether what passed to the application ends within a
+// frame.
+func (t *tunnel) upWithinFrame() bool { return !t.refused && t.up.withinFrame() }
 
 // WriteTo writes to the application what comes from the client, until that
 // ends. It holds no buffer while the client is silent, and little stack: the work
@@ -82,16 +89,16 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 	t.attach(app)
 	buf := copyBuffer{pool: t.handler.buffers}
 	for expected := int64(0); err == nil && !t.answered(); {
-		if t.up.open() || len(t.held) > 0 {
+		if t.up.withinFrame() || len(t.upHeld) > 0 {
 			expected, err = t.forward(&buf, expected, &written)
 			continue
 		}
 		buf.release()
-		t.life.listen()
+		t.keepalive.listen()
 		if err = t.stream.wait(); err != nil {
 			t.clientEnded(err)
 		} else {
-			expected, err = t.forward(&buf, int64(copyBlocks.size), &written) // whatever it is, it is there
+			expected, err = t.forward(&buf, int64(largeCopies.size), &written) // whatever it is, it is there
 		}
 	}
 	buf.release()
@@ -109,30 +116,28 @@ func (t *tunnel) leave(err *error) {
 
 // attach has the application written to by itself.
 func (t *tunnel) attach(app io.Writer) {
-	t.toApp.mu.Lock()
-	t.toApp.out = app
-	t.toApp.mu.Unlock()
-	t.writing.Store(true)
-	if e := t.told.Load(); e != nil {
-		t.toApp.post(opClose, closePayload(e.code, e.reason))
+	t.toApp.beginApp(app)
+	t.appWritten.Store(true)
+	if e := t.appClose.Load(); e != nil {
+		t.toApp.post(opClose, e.payload())
 	}
 }
 
 // answered reports whether the client has answered our Close frame.
-func (t *tunnel) answered() bool { return t.told.Load() != nil && t.up.closed }
+func (t *tunnel) answered() bool { return t.appClose.Load() != nil && t.up.closed }
 
 // forward writes to the application what a read from the client brings, of which
 // so much is expected, and returns how much the next one can be expected to.
 func (t *tunnel) forward(buf *copyBuffer, expected int64, written *int64) (next int64, err error) {
-	held, room := len(t.held), buf.next(expected, len(t.held))
+	held, room := len(t.upHeld), buf.next(expected, len(t.upHeld))
 	p, err := t.pull(room)
 	buf.took(t.got)
-	next = int64(copyBlocks.size)
+	next = int64(largeCopies.size)
 	if held+t.got < len(room) {
 		next = int64(buf.pool.size) // a client that stops within a frame holds little
 	}
 	if len(p) > 0 {
-		writeErr := t.toApp.pass(p, t.upOpen(), t.up.closed)
+		writeErr := t.toApp.pass(p, t.upWithinFrame(), t.up.closed)
 		if writeErr != nil && !errors.Is(writeErr, errCloseSent) {
 			t.lost.Store(true)
 			return next, writeErr
@@ -163,7 +168,7 @@ func (t *tunnel) Read(p []byte) (n int, err error) {
 		if t.readErr != nil {
 			return 0, t.readErr
 		}
-		if e := t.told.Load(); e != nil && !t.upOpen() {
+		if e := t.appClose.Load(); e != nil && !t.upWithinFrame() {
 			t.ready, t.readErr = maskedClose(*e), io.EOF
 			break
 		}
@@ -177,12 +182,12 @@ func (t *tunnel) Read(p []byte) (n int, err error) {
 			t.refuse(refused)
 		} else if errors.Is(err, os.ErrDeadlineExceeded) {
 			switch {
-			case t.told.Load() == nil:
+			case t.appClose.Load() == nil:
 				return 0, err // the application's own deadline
-			case t.upOpen() && !t.resumed:
+			case t.upWithinFrame() && !t.resumed:
 				t.resumed = true
 				t.stream.resume() // the frame may still end
-			case t.upOpen():
+			case t.upWithinFrame():
 				t.readErr = io.ErrUnexpectedEOF
 			}
 		} else if err != nil {
@@ -198,21 +203,32 @@ func (t *tunnel) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// read takes notice of what was read past the tunnel, and returns how much of it
-// passes.
-func (t *tunnel) read(p []byte) int {
+// readBefore reads for an application that began to before it accepted the socket.
+func (t *tunnel) readBefore(body io.Reader, p []byte) (int, error) {
+	n, err := body.Read(p)
+	if !t.begun() {
+		return n, err
+	}
 	t.upMu.Lock()
 	defer t.upMu.Unlock()
-	r := t.up.scan(p)
-	t.held = append(t.held, r.held...)
-	t.received.set(t.up.messages, t.up.bytes)
-	return len(r.pass)
+	if n > 0 {
+		t.keepalive.heard()
+		passed, refused := t.follow(p[:n])
+		if closing, ok := errors.AsType[*closeError](refused); ok {
+			t.refuse(closing)
+		}
+		n = len(passed)
+	}
+	if err != nil {
+		t.clientEnded(err)
+	}
+	return n, err
 }
 
 // maskedClose is a client's Close frame.
 func maskedClose(e ending) []byte {
 	var b bytes.Buffer
 	s := sender{out: &b, masked: true}
-	_ = s.control(opClose, closePayload(e.code, e.reason))
+	_ = s.control(opClose, e.payload())
 	return b.Bytes()
 }

@@ -10,14 +10,14 @@ import (
 func (s *session) ping() {
 	s.out.post(opPing, nil)
 	if err := s.out.failure(); err != nil {
-		s.broke(err)
+		s.failed(err)
 		s.stream.cut()
 	}
 }
 
 // nextPing makes the payload of a Ping that is about to be written.
 func (s *session) nextPing() []byte {
-	s.pingedAt.Store(int64(s.life.now()))
+	s.pingedAt.Store(int64(s.keepalive.now()))
 	return s.pingPayload(s.pings.Add(1))
 }
 
@@ -35,7 +35,7 @@ func (s *session) pong(payload []byte) bool {
 	}
 	n, last := binary.BigEndian.Uint32(payload[4:]), s.pings.Load()
 	if n == last && s.answered.Swap(n) != n { // a client may repeat itself
-		rtt := s.life.now() - time.Duration(s.pingedAt.Load())
+		rtt := s.keepalive.now() - time.Duration(s.pingedAt.Load())
 		s.rtt.Store(int64(rtt))
 		metrics.roundTrips.WithLabelValues(s.handler.Mode).Observe(rtt.Seconds())
 	}

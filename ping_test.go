@@ -10,10 +10,11 @@ import (
 func TestPingsBehindAFrameAreOne(t *testing.T) {
 	var wire bytes.Buffer
 	made := 0
-	s := sender{out: &wire, ping: func() []byte {
+	var s sender
+	s.begin(&wire, new(keepalive), func() []byte {
 		made++
 		return []byte("8 bytes!")
-	}}
+	}, nil)
 	frame := serverFrame(finBit|byte(opText), "in two halves")
 	if err := s.pass(frame[:5], true, false); err != nil {
 		t.Fatal(err)

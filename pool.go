@@ -33,11 +33,11 @@ type copyBuffer struct {
 	pos  int // how much has been read since the burst began
 }
 
-// copyNotes are for copies that wait and had little to do so far, copyBlocks for
+// smallCopies are for copies that wait and had little to do so far, largeCopies for
 // those of much at a time.
 var (
-	copyNotes  = &bufferPool{size: 512}
-	copyBlocks = &bufferPool{size: 128 << 10}
+	smallCopies = &bufferPool{size: 512}
+	largeCopies = &bufferPool{size: 128 << 10}
 )
 
 // copyAlignment is what source and destination of a copy should be equally
@@ -49,16 +49,16 @@ const copyAlignment = 64
 func (c *copyBuffer) next(expected int64, held int) []byte {
 	from := c.pool
 	switch {
-	case expected <= int64(copyNotes.size):
-		from = copyNotes
+	case expected <= int64(smallCopies.size):
+		from = smallCopies
 	case expected > int64(c.pool.size):
-		from = copyBlocks
+		from = largeCopies
 	}
 	if c.from != from {
 		c.giveBack()
 		c.from, c.buf = from, from.get()
 	}
-	if from != copyBlocks {
+	if from != largeCopies {
 		c.pos = held
 	}
 	return c.buf.p[(c.pos-held)%copyAlignment:]

@@ -13,7 +13,7 @@ import (
 
 // sessions are all open sockets of the process, whatever config they began
 // under.
-var sessions = registry{open: make(map[*session]struct{}), ended: make(map[string]tally)}
+var sessions = registry{sessions: make(map[*session]struct{}), ended: make(map[string]tally)}
 
 func init() {
 	// For sockets of an earlier config when the last one has no handler of ours.
@@ -26,13 +26,13 @@ func init() {
 var shutdown = ending{byShutdown, websocket.CloseGoingAway, "server shutting down"}
 
 type registry struct {
-	mu       sync.Mutex // guards the following
-	open     map[*session]struct{}
-	ended    map[string]tally // by mode, of the sessions that are not open any more
-	opened   int64            // how many there have been
-	exiting  bool             // the process is: no more sockets
-	empty    chan struct{}    // closed when the last socket is; nil if nobody waits
-	watching bool             // watchExit is scheduled
+	mu       sync.Mutex            // guards the following
+	sessions map[*session]struct{} // the open ones
+	ended    map[string]tally      // by mode, of the sessions that are not open any more
+	serial   int64                 // how many there have been
+	exiting  bool                  // the process is: no more sockets
+	empty    chan struct{}         // closed when the last socket is; nil if nobody waits
+	watching bool                  // watchExit is scheduled
 }
 
 // add takes a session in. What has become of its config or of the process since
@@ -40,9 +40,9 @@ type registry struct {
 func (g *registry) add(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.open[s] = struct{}{}
-	g.opened++
-	s.serial = g.opened
+	g.sessions[s] = struct{}{}
+	g.serial++
+	s.serial = g.serial
 	if g.exiting {
 		s.plan(0, shutdown)
 	} else if s.handler.unloaded {
@@ -53,11 +53,11 @@ func (g *registry) add(s *session) {
 func (g *registry) remove(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.open, s)
+	delete(g.sessions, s)
 	sum := g.ended[s.handler.Mode]
 	sum.add(s)
 	g.ended[s.handler.Mode] = sum
-	if len(g.open) == 0 && g.empty != nil {
+	if len(g.sessions) == 0 && g.empty != nil {
 		close(g.empty)
 		g.empty = nil
 	}
@@ -73,10 +73,10 @@ func (g *registry) closeAll() {
 	}
 	g.exiting = true
 	h3 := make(map[*http3.Server]struct{})
-	for s := range g.open {
+	for s := range g.sessions {
 		s.plan(0, shutdown)
-		if stream, ok := s.stream.(*bodyStream); ok && stream.h3 != nil {
-			h3[stream.h3] = struct{}{}
+		if srv := s.stream.http3Server(); srv != nil {
+			h3[srv] = struct{}{}
 		}
 	}
 	for srv := range h3 {
@@ -90,7 +90,7 @@ func (g *registry) closeAll() {
 // longer than closeWait and a moment.
 func (g *registry) wait(ctx context.Context) {
 	g.mu.Lock()
-	if len(g.open) == 0 {
+	if len(g.sessions) == 0 {
 		g.mu.Unlock()
 		return
 	}
@@ -107,12 +107,12 @@ func (g *registry) wait(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	// The handlers around ours, the access log above all, have yet to return.
-	time.Sleep(afterglow)
+	time.Sleep(handlerExitTime)
 }
 
-// afterglow is how long the last handlers get for what they do when a socket
+// handlerExitTime is how long the last handlers get for what they do when a socket
 // has closed.
-const afterglow = 50 * time.Millisecond
+const handlerExitTime = 50 * time.Millisecond
 
 // unload lets go of a handler whose config was replaced. Its sockets live on,
 // for close_delay if that is set.
@@ -120,7 +120,7 @@ func (g *registry) unload(h *Handler) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	h.unloaded = true
-	for s := range g.open {
+	for s := range g.sessions {
 		if s.handler == h {
 			g.outliveLocked(s)
 		}
@@ -154,7 +154,7 @@ func (g *registry) watchExit() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.watching = false
-	for s := range g.open {
+	for s := range g.sessions {
 		if s.handler.unloaded {
 			g.watching = true
 			time.AfterFunc(exitPoll, g.watchExit)

@@ -18,12 +18,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// An about is what the handshake's request said about a session.
-type about struct {
+// A handshake is what the request of a handshake says about its session.
+type handshake struct {
 	host, path, clientIP, user, proto, origin string
 }
 
-func aboutRequest(r *http.Request) about {
+func newHandshake(r *http.Request) handshake {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -37,7 +37,7 @@ func aboutRequest(r *http.Request) about {
 	if r.ProtoMajor == 3 { // Proto is "websocket"
 		proto = "HTTP/3.0"
 	}
-	a := about{
+	hs := handshake{
 		host:     strings.ToLower(host),
 		path:     path,
 		clientIP: clientIP,
@@ -45,9 +45,9 @@ func aboutRequest(r *http.Request) about {
 		origin:   r.Header.Get("Origin"),
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		a.user, _ = repl.GetString("http.auth.user.id")
+		hs.user, _ = repl.GetString("http.auth.user.id")
 	}
-	return a
+	return hs
 }
 
 // A traffic counts the messages of one direction and the bytes of their
@@ -66,19 +66,33 @@ func (t *traffic) set(messages, bytes int64) {
 	t.bytes.Store(bytes)
 }
 
+// An agreement is what the answer to a handshake agrees on.
+type agreement struct {
+	subprotocol string
+	compression bool
+}
+
+// agreed returns the agreement, or a zero one.
+func (s *session) agreed() agreement {
+	if a := s.agreement.Load(); a != nil {
+		return *a
+	}
+	return agreement{}
+}
+
 // agree notes what the answer to the handshake agrees on.
 func (s *session) agree(answer http.Header) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	var a agreement
 	for name, values := range answer {
 		switch http.CanonicalHeaderKey(name) { // Caddy spells them as RFC 6455 does
 		case "Sec-Websocket-Protocol":
-			s.subprotocol = strings.Join(values, ", ")
+			a.subprotocol = strings.Join(values, ", ")
 		case "Sec-Websocket-Extensions":
 			extensions, _ := parseExtensions(values)
-			s.compression = slices.ContainsFunc(extensions, func(e extension) bool { return e.name == deflateExtension })
+			a.compression = slices.ContainsFunc(extensions, func(e extension) bool { return e.name == deflateExtension })
 		}
 	}
+	s.agreement.Store(&a)
 }
 
 // A field is one thing that is said about a session in logs, placeholders,
@@ -96,12 +110,12 @@ func (f field) plain() any {
 	return f.value
 }
 
-// report says how it stands with the session.
+// report returns the session's current state.
 func (s *session) report() []field {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	reason, failure := s.end.reason, ""
-	if s.end.code == websocket.CloseAbnormalClosure {
+	_, end := s.current()
+	agreed := s.agreed()
+	reason, failure := end.reason, ""
+	if end.code == websocket.CloseAbnormalClosure {
 		reason, failure = failure, reason // there was no Close frame to carry it
 	}
 	unsupervised := s.unsupervised.Load()
@@ -111,9 +125,9 @@ func (s *session) report() []field {
 	return []field{
 		{"id", s.id},
 		{"mode", s.handler.Mode},
-		{"subprotocol", s.subprotocol},
-		{"compression", s.compression},
-		{"origin", s.about.origin},
+		{"subprotocol", agreed.subprotocol},
+		{"compression", agreed.compression},
+		{"origin", s.handshake.origin},
 		{"supervised", unsupervised == nil},
 		{"messages_received", s.received.messages.Load()},
 		{"messages_sent", s.sent.messages.Load()},
@@ -121,9 +135,9 @@ func (s *session) report() []field {
 		{"bytes_sent", s.sent.bytes.Load()},
 		{"pings_sent", int64(s.pings.Load())},
 		{"last_rtt", time.Duration(s.rtt.Load())},
-		{"close_code", int64(s.end.code)},
+		{"close_code", int64(end.code)},
 		{"close_reason", reason},
-		{"closed_by", string(s.end.by)},
+		{"closed_by", string(end.by)},
 		{"error", failure},
 	}
 }
@@ -167,12 +181,12 @@ func (s *session) placeholder(key string) (any, bool) {
 // and the admin API. Times are in seconds.
 func (s *session) data() map[string]any {
 	data := map[string]any{
-		"host":      s.about.host,
-		"path":      s.about.path,
-		"client_ip": s.about.clientIP,
-		"user_id":   s.about.user,
-		"proto":     s.about.proto,
-		"age":       s.life.now().Seconds(),
+		"host":      s.handshake.host,
+		"path":      s.handshake.path,
+		"client_ip": s.handshake.clientIP,
+		"user_id":   s.handshake.user,
+		"proto":     s.handshake.proto,
+		"age":       s.keepalive.now().Seconds(),
 	}
 	for _, f := range s.report() {
 		data[f.name] = f.plain()
@@ -183,8 +197,8 @@ func (s *session) data() map[string]any {
 // reportOpened tells logs and events of a session that has begun.
 func (s *session) reportOpened() {
 	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
-		c.Write(zap.String("id", s.id), zap.String("client_ip", s.about.clientIP), zap.String("proto", s.about.proto),
-			zap.String("subprotocol", s.subprotocol), zap.Bool("compression", s.compression))
+		c.Write(zap.String("id", s.id), zap.String("client_ip", s.handshake.clientIP), zap.String("proto", s.handshake.proto),
+			zap.String("subprotocol", s.agreed().subprotocol), zap.Bool("compression", s.agreed().compression))
 	}
 	s.handler.emit("websocket_open", s)
 }

@@ -183,5 +183,5 @@ func (s *scanner) control(h frameHeader, n int, p []byte) (int, bool, *closeErro
 	return n, false, nil
 }
 
-// open reports whether what has passed ends within a frame.
-func (s *scanner) open() bool { return s.remaining > 0 || s.broken != nil }
+// withinFrame reports whether what has passed ends within a frame.
+func (s *scanner) withinFrame() bool { return s.remaining > 0 || s.broken != nil }

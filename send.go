@@ -32,21 +32,61 @@ var corks = &bufferPool{size: corkSize}
 // flush, so that replies to messages that came in together leave in one system
 // call.
 type sender struct {
-	out    io.Writer
-	life   *keepalive    // notes what is sent; nil for none
-	ping   func() []byte // makes the payload of a Ping when its turn has come
-	masked bool          // frames are a client's
+	masked bool // frames are a client's
 
-	mu        sync.Mutex // guards out's writes and all of the following
-	cork      *buffer    // complete frames; nil while there are none
-	open      bool       // what was passed on ends within a frame
-	closeSent bool
-	err       error // of the first write that failed
+	mu          sync.Mutex // guards all of the following but posted, and writes to out
+	out         io.Writer
+	keepalive   *keepalive    // notes what is sent; nil for none
+	ping        func() []byte // makes the payload of a Ping when its turn has come
+	onClose     func()        // is called when a Close frame of ours was sent; nil for none
+	cork        *buffer       // complete frames; nil while there are none
+	withinFrame bool          // what was passed on ends within a frame
+	closeSent   bool
+	err         error // of the first write that failed
 
-	// due is a control frame that another goroutine wants sent. It doesn't wait
+	// posted is a control frame that another goroutine wants sent. It doesn't wait
 	// for mu, which a slow peer can keep held for write_timeout: whoever holds mu
-	// sends it before letting go, or when the frame that is open has ended.
-	due atomic.Pointer[controlFrame]
+	// sends it before letting go, or when the frame that is being passed on has ended.
+	posted atomic.Pointer[controlFrame]
+}
+
+// begin has the sender send to a client.
+func (s *sender) begin(client io.Writer, k *keepalive, ping func() []byte, onClose func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out, s.keepalive, s.ping, s.onClose = client, k, ping, onClose
+}
+
+// beginApp has it send to an application.
+func (s *sender) beginApp(app io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = app
+}
+
+// hold holds control frames back until something was passed on.
+func (s *sender) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.withinFrame = true
+}
+
+// exclusively calls f while nothing is written.
+func (s *sender) exclusively(f func() error) error {
+	s.mu.Lock()
+	defer s.unlock()
+	return f()
+}
+
+// end has everything fail that is still to be sent. A write that is under way is
+// unblocked by cut.
+func (s *sender) end(cut func()) {
+	if !s.mu.TryLock() {
+		cut()
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	s.err = errSessionOver
 }
 
 type controlFrame struct {
@@ -95,25 +135,25 @@ func (s *sender) control(opcode opcode, payload []byte) error {
 	return s.controlLocked(controlFrame{opcode, payload})
 }
 
-// pass writes bytes of someone else's frames, which end within a frame if open
-// is set and with a Close frame if closed is.
-func (s *sender) pass(p []byte, open, closed bool) error {
+// pass writes bytes of someone else's frames, which end within a frame if
+// withinFrame is set and with a Close frame if closed is.
+func (s *sender) pass(p []byte, withinFrame, closed bool) error {
 	s.mu.Lock()
 	defer s.unlock()
 	if err := s.ready(); err != nil {
 		return err
 	}
-	s.open, s.closeSent = open, closed
+	s.withinFrame, s.closeSent = withinFrame, closed
 	return s.write(p)
 }
 
 // post has a control frame sent between two others without ever waiting for
-// one of the handler's writes. A Close replaces what is still due.
+// one of the handler's writes. A Close replaces what was posted before.
 func (s *sender) post(opcode opcode, payload []byte) {
 	f := &controlFrame{opcode, payload}
 	if opcode == opClose {
-		s.due.Store(f)
-	} else if !s.due.CompareAndSwap(nil, f) {
+		s.posted.Store(f)
+	} else if !s.posted.CompareAndSwap(nil, f) {
 		return
 	}
 	if s.mu.TryLock() {
@@ -130,24 +170,24 @@ func (s *sender) failure() error {
 	return s.err
 }
 
-// unlock sends what is due before it lets go.
+// unlock sends what was posted before it lets go.
 func (s *sender) unlock() {
 	for {
-		open := s.unlockOnce()
-		if open || s.due.Load() == nil || !s.mu.TryLock() {
+		withinFrame := s.unlockOnce()
+		if withinFrame || s.posted.Load() == nil || !s.mu.TryLock() {
 			return
 		}
 	}
 }
 
-// unlockOnce sends what is due, unless a frame is open, which it reports, and lets
-// go even if that panics.
-func (s *sender) unlockOnce() (open bool) {
+// unlockOnce sends what was posted, unless that would be within a frame, which it
+// reports, and lets go even if that panics.
+func (s *sender) unlockOnce() (withinFrame bool) {
 	defer s.mu.Unlock()
-	if s.open {
+	if s.withinFrame {
 		return true
 	}
-	if f := s.due.Swap(nil); f != nil {
+	if f := s.posted.Swap(nil); f != nil {
 		_ = s.controlLocked(*f) // an error stays with the sender
 	}
 	return false
@@ -183,8 +223,12 @@ func (s *sender) controlLocked(f controlFrame) error {
 		return s.write(frame)
 	}
 	err := s.write(append(frame, f.payload...))
-	if f.opcode == opPing && err == nil {
-		s.life.pinged()
+	switch {
+	case err != nil:
+	case f.opcode == opPing:
+		s.keepalive.pinged()
+	case f.opcode == opClose && s.onClose != nil:
+		s.onClose()
 	}
 	return err
 }
@@ -203,14 +247,14 @@ func (s *sender) write(p []byte) error {
 	if s.err != nil {
 		return s.err
 	}
-	if s.life != nil {
-		s.life.send()
+	if s.keepalive != nil {
+		s.keepalive.send()
 	}
 	if _, err := s.out.Write(p); err != nil {
 		s.err = &writeError{err}
 	}
-	if s.life != nil {
-		s.life.sent()
+	if s.keepalive != nil {
+		s.keepalive.sent()
 	}
 	return s.err
 }

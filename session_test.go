@@ -190,8 +190,14 @@ func TestClientGone(t *testing.T) {
 		synctest.Wait()
 		sessions.mu.Lock()
 		defer sessions.mu.Unlock()
-		if n := len(sessions.open); n != 0 {
+		if n := len(sessions.sessions); n != 0 {
 			t.Errorf("%d sessions are open", n)
 		}
 	})
+}
+
+// howEnded returns how a session ends, if that is decided.
+func howEnded(s *session) ending {
+	_, e := s.current()
+	return e
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // What a waiting socket takes of stack depends on the deepest call that its
-// goroutine has ever made (see aside), and how deep that is on the system, the
+// goroutine has ever made (see onOwnStack), and how deep that is on the system, the
 // processor and the race detector.
 func TestStackOfIdleSocket(t *testing.T) {
 	upstream := echoUpstream(t)

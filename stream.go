@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/quic-go/quic-go/http3"
 )
 
 // A stream carries the bytes of one socket: the connection on HTTP/1.1, the
@@ -33,6 +35,11 @@ type stream interface {
 	cut()
 	// Close gives the stream up once everything written has been sent.
 	Close() error
+
+	// http3Server returns the server of an HTTP/3 stream, nil on other versions.
+	http3Server() *http3.Server
+	// hasServerTimeouts reports whether timeouts of the HTTP server still end reads.
+	hasServerTimeouts() bool
 }
 
 // past is a deadline that has expired.
@@ -125,6 +132,9 @@ func (s *connStream) arm() {
 		s.conn.SetWriteDeadline(past)
 	}
 }
+
+func (s *connStream) http3Server() *http3.Server { return nil }
+func (s *connStream) hasServerTimeouts() bool    { return false }
 
 func (s *connStream) hangUp(clean bool) bool {
 	c, ok := s.socket.(interface{ CloseWrite() error })

@@ -114,6 +114,9 @@ func (s *bodyStream) stalled() bool {
 	return s.writing && time.Since(s.since) >= s.timeout
 }
 
+func (s *bodyStream) http3Server() *http3.Server { return s.h3 }
+func (s *bodyStream) hasServerTimeouts() bool    { return true }
+
 // hangUp does nothing: a response ends when its handler returns, and the
 // request ends with it.
 func (s *bodyStream) hangUp(bool) bool { return false }

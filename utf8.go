@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"unicode/utf8"
 
-	wide "github.com/segmentio/asm/utf8"
+	asmutf8 "github.com/segmentio/asm/utf8"
 	"golang.org/x/sys/cpu"
 )
 
@@ -101,7 +101,7 @@ func (c *utf8Checker) writeWide(p []byte) []byte {
 	for last > 0 && !utf8.RuneStart(p[last]) {
 		last--
 	}
-	if c.state == anyRune && !wide.Valid(p[:last]) {
+	if c.state == anyRune && !asmutf8.Valid(p[:last]) {
 		c.state = notUTF8
 	}
 	return p[last:]

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/quic-go/quic-go/http3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
@@ -53,8 +54,8 @@ func TestPanicsEndTheSession(t *testing.T) {
 				})
 				_, _ = client.Write(clientFrame(finBit|byte(opText), []byte("for the writer")))
 				synctest.Wait()
-				if s.end.by != byError || s.end.code != 1006 {
-					t.Errorf("the session ended as %v", s.end)
+				if howEnded(s).by != byError || howEnded(s).code != 1006 {
+					t.Errorf("the session ended as %v", howEnded(s))
 				}
 			})
 		})
@@ -72,8 +73,8 @@ func TestPanicOfAPing(t *testing.T) {
 		s.begin(conn)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if s.end.by != byError || !conn.wasCut {
-			t.Errorf("the session ended as %v, cut is %t", s.end, conn.wasCut)
+		if howEnded(s).by != byError || !conn.wasCut {
+			t.Errorf("the session ended as %v, cut is %t", howEnded(s), conn.wasCut)
 		}
 		s.finish()
 		if n := len(sessions.find(nil)); n != 0 {
@@ -88,12 +89,14 @@ type panickingStream struct {
 	wasCut bool
 }
 
-func (*panickingStream) wait() error      { return io.EOF }
-func (*panickingStream) hangUp(bool) bool { return false }
-func (*panickingStream) interrupt()       {}
-func (*panickingStream) resume()          {}
-func (s *panickingStream) cut()           { s.wasCut = true }
-func (*panickingStream) Close() error     { return nil }
+func (*panickingStream) http3Server() *http3.Server { return nil }
+func (*panickingStream) hasServerTimeouts() bool    { return false }
+func (*panickingStream) wait() error                { return io.EOF }
+func (*panickingStream) hangUp(bool) bool           { return false }
+func (*panickingStream) interrupt()                 {}
+func (*panickingStream) resume()                    {}
+func (s *panickingStream) cut()                     { s.wasCut = true }
+func (*panickingStream) Close() error               { return nil }
 
 // An error that isn't there is one all the same.
 func TestEndingOfNothing(t *testing.T) {

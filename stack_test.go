@@ -20,45 +20,43 @@ import (
 
 // A panic is raised where the HTTP server recovers it, since elsewhere it would
 // end the process, and says where it came from.
-func TestAsidePanics(t *testing.T) {
+func TestOnOwnStackPanics(t *testing.T) {
 	defer func() {
 		if s, _ := recover().(string); !strings.HasPrefix(s, "broken\n") || !strings.Contains(s, "breakHandler") {
 			t.Errorf("recovered %q", s)
 		}
 	}()
-	aside(breakHandler)
-	t.Error("aside returned")
+	onOwnStack(breakHandler)
+	t.Error("onOwnStack returned")
 }
 
 // The panic of an error is one of that error.
-func TestAsidePanicsWithError(t *testing.T) {
+func TestOnOwnStackPanicsWithError(t *testing.T) {
 	defer func() {
 		if err, _ := recover().(error); !errors.Is(err, io.ErrNoProgress) {
 			t.Errorf("recovered %v, want %v", err, io.ErrNoProgress)
 		}
 	}()
-	aside(func() { panic(io.ErrNoProgress) })
-	t.Error("aside returned")
+	onOwnStack(func() { panic(io.ErrNoProgress) })
+	t.Error("onOwnStack returned")
 }
 
 func breakHandler() { panic("broken") }
 
 // The panic of a handler that wants the response aborted stays what it is.
-func TestAsideAborts(t *testing.T) {
+func TestOnOwnStackAborts(t *testing.T) {
 	defer func() {
 		if r := recover(); r != http.ErrAbortHandler {
 			t.Errorf("recovered %v, want %v", r, http.ErrAbortHandler)
 		}
 	}()
-	aside(func() { panic(http.ErrAbortHandler) })
-	t.Error("aside returned")
+	onOwnStack(func() { panic(http.ErrAbortHandler) })
+	t.Error("onOwnStack returned")
 }
 
 // A panic of anybody's gives back what a socket counts for, and ends its session.
 func TestPanicsCountOut(t *testing.T) {
 	broken := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { panic("broken") })
-	conn, client := net.Pipe()
-	defer client.Close()
 	for name, c := range map[string]struct {
 		mode        string
 		w           http.ResponseWriter
@@ -71,15 +69,8 @@ func TestPanicsCountOut(t *testing.T) {
 			mode: modeEcho, w: httptest.NewRecorder(),
 			placeholder: func(string) (any, bool) { panic("broken") },
 		},
-		"log of an open socket": {
-			mode: modeEcho, w: &pipeResponse{conn: conn, header: http.Header{}},
-			log: func(e zapcore.Entry) error {
-				if e.Message == "socket opened" {
-					panic("broken")
-				}
-				return nil
-			},
-		},
+		"log of an open socket":  {mode: modeEcho, w: leftPipe(), log: panicAt("socket opened")},
+		"log of a closed socket": {mode: modeEcho, w: leftPipe(), log: panicAt("socket closed")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &Handler{Mode: c.mode, MaxConnections: 1, AllowedOrigins: []string{"*"}}
@@ -107,6 +98,23 @@ func TestPanicsCountOut(t *testing.T) {
 			}()
 			_ = h.ServeHTTP(c.w, r, broken)
 		})
+	}
+}
+
+// leftPipe is a response to a client that has left.
+func leftPipe() http.ResponseWriter {
+	conn, client := net.Pipe()
+	client.Close()
+	return &pipeResponse{conn: conn, header: http.Header{}}
+}
+
+// panicAt is a log that panics at a message.
+func panicAt(message string) func(zapcore.Entry) error {
+	return func(e zapcore.Entry) error {
+		if e.Message == message {
+			panic("broken")
+		}
+		return nil
 	}
 }
 

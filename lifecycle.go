@@ -1,0 +1,221 @@
+package caddywebsocket
+
+import (
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// A phase is how far a session has come. It only ever moves on.
+type phase byte
+
+const (
+	phaseHandshake   phase = iota // the handshake has not been accepted yet
+	phaseOpen                     // frames pass
+	phaseDecided                  // it is time for our Close frames, which the timer sends
+	phaseAnnounced                // our Close frame is on its way to the client
+	phaseSent                     // it has left; the application's is next
+	phaseClosing                  // the peers have until the deadline to close
+	phaseInterrupted              // they had their time, and reads fail
+	phaseOver                     // the handler is about to return: there is no stream any more
+)
+
+const (
+	// closeWait is how long the peers may take to close after the first Close
+	// frame, before the stream is cut.
+	closeWait = 3 * time.Second
+	// announceWait is how long our Close frame to the application waits for the one
+	// to the client. Some applications cut their connection at once, within the
+	// frame that they are sending, and then no Close frame fits in for the client.
+	announceWait = time.Second
+	// deadCloseWait is how long the Close frames may take to be sent when the client
+	// is dead and won't answer.
+	deadCloseWait = 100 * time.Millisecond
+	// cutInterval is how long a handler may take to notice an interruption, and how
+	// often its stream is cut then: on HTTP/3 a write that began in the same moment
+	// has put the deadline off again.
+	cutInterval = 100 * time.Millisecond
+	// never is longer than any session lives.
+	never time.Duration = 1<<63 - 1
+)
+
+// A lifecycle is the state machine of a session: how far it has come, what ends
+// it, and when. Its timer, which costs no goroutine while it waits, does what the
+// handler can't while it reads.
+type lifecycle struct {
+	mu    sync.Mutex // guards the following
+	phase phase
+	timer *time.Timer
+	// ending is how the session is planned to end; from phaseDecided on, how it ends.
+	ending ending
+	// deadline is when the planned ending is due; from phaseAnnounced on, when the
+	// phase is over. Zero: there is none.
+	deadline time.Time
+	wait     time.Duration // how long phaseClosing lasts
+}
+
+// An action is what a session's timer has to do.
+type action byte
+
+const (
+	actNone      action = iota
+	actPing             // send a Ping
+	actClose            // send the client our Close frame
+	actCloseApp         // send the application one
+	actInterrupt        // wait for the peers no longer
+	actCut              // and if that is not enough, cut the stream
+)
+
+// begin opens the session. tick is called after first, and whenever something is
+// due.
+func (l *lifecycle) begin(tick func(), first time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.phase = phaseOpen
+	l.wait = closeWait
+	l.timer = time.AfterFunc(first, tick)
+}
+
+// current returns the phase, and how the session ends if that is decided.
+func (l *lifecycle) current() (phase, ending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase < phaseDecided {
+		return l.phase, ending{}
+	}
+	return l.phase, l.ending
+}
+
+// plan has the session end after d, with our Close frames, unless it ends earlier.
+func (l *lifecycle) plan(d time.Duration, e ending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := time.Now().Add(d)
+	if l.phase != phaseOpen || !l.deadline.IsZero() && l.deadline.Before(at) {
+		return
+	}
+	l.ending, l.deadline = e, at
+	if d <= 0 {
+		l.phase = phaseDecided
+	}
+	l.timer.Reset(0) // next finds out what comes first now
+}
+
+// end decides how the session ends, unless that is decided already: with a Close
+// frame of a peer's, or without one. It returns how the session ends and whether
+// this call decided it.
+func (l *lifecycle) end(e ending) (decided ending, now bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase != phaseOpen {
+		return l.ending, false
+	}
+	l.ending = e
+	l.moveLocked(phaseClosing, l.wait)
+	return e, true
+}
+
+// announce is end with Close frames of ours, of which the caller sends the
+// client's.
+func (l *lifecycle) announce(e ending) (decided ending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch l.phase {
+	case phaseOpen:
+		l.ending = e
+		fallthrough
+	case phaseDecided:
+		l.moveLocked(phaseAnnounced, announceWait)
+	}
+	return l.ending
+}
+
+// sent notes that our Close frame to the client has left.
+func (l *lifecycle) sent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase == phaseAnnounced {
+		l.moveLocked(phaseSent, 0)
+	}
+}
+
+// next decides what is due and sets the timer for what comes after it. The timer
+// is set before anything is written, so that a write that stalls is cut in its
+// time.
+func (l *lifecycle) next(k *keepalive, pings bool) (action, ending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	due := !l.deadline.IsZero() && !time.Now().Before(l.deadline)
+	switch {
+	case l.phase == phaseOpen && !due:
+		return l.keepaliveLocked(k, pings)
+	case l.phase == phaseOpen, l.phase == phaseDecided:
+		l.moveLocked(phaseAnnounced, announceWait)
+		return actClose, l.ending
+	case l.phase == phaseAnnounced && due:
+		l.moveLocked(phaseClosing, l.wait-announceWait)
+		return actCloseApp, l.ending
+	case l.phase == phaseSent:
+		l.moveLocked(phaseClosing, l.wait)
+		return actCloseApp, l.ending
+	case l.phase == phaseClosing && due:
+		l.moveLocked(phaseInterrupted, cutInterval)
+		return actInterrupt, l.ending
+	case l.phase == phaseInterrupted && due:
+		l.moveLocked(phaseInterrupted, cutInterval)
+		return actCut, l.ending
+	case l.phase != phaseOver:
+		l.timer.Reset(time.Until(l.deadline))
+	}
+	return actNone, l.ending
+}
+
+// keepaliveLocked is next while nothing else is due.
+func (l *lifecycle) keepaliveLocked(k *keepalive, pings bool) (action, ending) {
+	wake, ping := never, false
+	if k.interval > 0 && pings {
+		var dead bool
+		if ping, dead, wake = k.check(); dead {
+			l.ending = ending{byKeepaliveTimeout, websocket.CloseGoingAway, "keepalive timeout"}
+			l.wait = deadCloseWait
+			l.moveLocked(phaseSent, 0) // or rather, it is not waited for
+			return actClose, l.ending
+		}
+	}
+	if !l.deadline.IsZero() {
+		wake = min(wake, time.Until(l.deadline))
+	}
+	l.timer.Reset(wake)
+	if ping {
+		return actPing, ending{}
+	}
+	return actNone, ending{}
+}
+
+// finish ends the last phase but one. It reports whether the session has ever been
+// open, the first time that it is called.
+func (l *lifecycle) finish() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase == phaseHandshake || l.phase == phaseOver {
+		return false
+	}
+	l.phase = phaseOver
+	l.timer.Stop()
+	return true
+}
+
+// moveLocked moves on to a phase that lasts for d.
+func (l *lifecycle) moveLocked(p phase, d time.Duration) {
+	l.phase = p
+	l.deadline = time.Now().Add(d)
+	l.timer.Reset(d)
+}
+
+// spread draws a moment from the last tenth of d, so that sockets that were
+// opened together don't come back together.
+func spread(d time.Duration) time.Duration {
+	return d - mathrand.N(d/10+1)
+}
