@@ -1,7 +1,6 @@
 package caddywebsocket
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -118,7 +117,7 @@ func (*adminAPI) serveOne(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := sessions.byID(id)
+	s := sessions.get(id)
 	if s == nil {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no open session has the id '%s'", id)}
 	}
@@ -200,31 +199,10 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	return json.NewEncoder(w).Encode(v)
 }
 
-// find gives the open sessions that match the filters in query, the oldest
+// find returns the open sessions that match the filters in query, the oldest
 // first.
 func (g *registry) find(query url.Values) []*session {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var found []*session
-	for s := range g.sessions {
-		if s.matches(query) {
-			found = append(found, s)
-		}
-	}
-	slices.SortFunc(found, func(a, b *session) int { return cmp.Compare(a.serial, b.serial) })
-	return found
-}
-
-// byID gives an open session, nil if there is none of that id.
-func (g *registry) byID(id string) *session {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for s := range g.sessions {
-		if s.id == id {
-			return s
-		}
-	}
-	return nil
+	return slices.DeleteFunc(g.list(), func(s *session) bool { return !s.matches(query) })
 }
 
 func (s *session) matches(query url.Values) bool {

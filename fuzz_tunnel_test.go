@@ -166,7 +166,7 @@ func onlySession(t *testing.T) *session {
 	t.Helper()
 	sessions.mu.Lock()
 	defer sessions.mu.Unlock()
-	for s := range sessions.sessions {
+	for _, s := range sessions.byID {
 		return s
 	}
 	t.Fatal("no session is open")
@@ -177,7 +177,7 @@ func onlySession(t *testing.T) *session {
 func onlyEnded() bool {
 	sessions.mu.Lock()
 	defer sessions.mu.Unlock()
-	for s := range sessions.sessions {
+	for _, s := range sessions.byID {
 		return howEnded(s) != ending{}
 	}
 	return true

@@ -53,8 +53,8 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	sessions.mu.Lock()
 	defer sessions.mu.Unlock()
-	if len(sessions.sessions) > 0 {
-		t.Errorf("%d sessions are left", len(sessions.sessions))
+	if len(sessions.byID) > 0 {
+		t.Errorf("%d sessions are left", len(sessions.byID))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -178,13 +179,15 @@ func (t *tally) add(s *session) {
 	t.sent.add(&s.sent)
 }
 
-// tallies adds up all sessions that there have been, by mode.
+// tallies adds up all sessions that there have been, by mode. It counts a session
+// that ends meanwhile as an open one.
 func (g *registry) tallies() map[string]tally {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	sums := map[string]tally{modeEcho: {}, modePassthrough: {}}
+	g.mu.Lock()
 	maps.Copy(sums, g.ended)
-	for s := range g.sessions {
+	open := slices.Clone(g.ordered)
+	g.mu.Unlock()
+	for _, s := range withoutGaps(open) {
 		sum := sums[s.handler.Mode]
 		sum.open++
 		sum.add(s)

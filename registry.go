@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 
 // sessions are all open sockets of the process, whatever config they began
 // under.
-var sessions = registry{sessions: make(map[*session]struct{}), ended: make(map[string]tally)}
+var sessions = newRegistry()
 
 func init() {
 	// For sockets of an earlier config when the last one has no handler of ours.
@@ -25,14 +26,26 @@ func init() {
 
 var shutdown = ending{byShutdown, websocket.CloseGoingAway, "server shutting down"}
 
+// A registry knows the open sessions. Its lock is held for what takes no longer
+// with many of them, or no more than a copy of the list.
 type registry struct {
-	mu       sync.Mutex            // guards the following
-	sessions map[*session]struct{} // the open ones
-	ended    map[string]tally      // by mode, of the sessions that are not open any more
-	serial   int64                 // how many there have been
-	exiting  bool                  // the process is: no more sockets
-	empty    chan struct{}         // closed when the last socket is; nil if nobody waits
-	watching bool                  // watchExit is scheduled
+	mu        sync.Mutex // guards the following
+	ordered   []*session // by age, the oldest first; nil where one has ended
+	byID      map[string]*session
+	byHandler map[*Handler]map[*session]struct{}
+	ended     map[string]tally // by mode, of the sessions that are not open any more
+	outliving int              // how many open ones are of handlers that were unloaded
+	exiting   bool             // the process is: no more sockets
+	empty     chan struct{}    // closed when the last session is; nil if nobody waits
+	watching  bool             // watchExit is scheduled
+}
+
+func newRegistry() *registry {
+	return &registry{
+		byID:      make(map[string]*session),
+		byHandler: make(map[*Handler]map[*session]struct{}),
+		ended:     make(map[string]tally),
+	}
 }
 
 // add takes a session in. What has become of its config or of the process since
@@ -40,9 +53,13 @@ type registry struct {
 func (g *registry) add(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.sessions[s] = struct{}{}
-	g.serial++
-	s.serial = g.serial
+	g.byID[s.id] = s
+	if g.byHandler[s.handler] == nil {
+		g.byHandler[s.handler] = make(map[*session]struct{})
+	}
+	g.byHandler[s.handler][s] = struct{}{}
+	s.place = len(g.ordered)
+	g.ordered = append(g.ordered, s)
 	if g.exiting {
 		s.plan(0, shutdown)
 	} else if s.handler.unloaded {
@@ -53,14 +70,51 @@ func (g *registry) add(s *session) {
 func (g *registry) remove(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.sessions, s)
+	g.ordered[s.place] = nil
+	if delete(g.byID, s.id); len(g.byID) < len(g.ordered)/2 {
+		g.closeGapsLocked()
+	}
+	delete(g.byHandler[s.handler], s)
+	if len(g.byHandler[s.handler]) == 0 {
+		delete(g.byHandler, s.handler)
+	}
+	if s.handler.unloaded {
+		g.outliving--
+	}
 	sum := g.ended[s.handler.Mode]
 	sum.add(s)
 	g.ended[s.handler.Mode] = sum
-	if len(g.sessions) == 0 && g.empty != nil {
+	if len(g.byID) == 0 && g.empty != nil {
 		close(g.empty)
 		g.empty = nil
 	}
+}
+
+// closeGapsLocked moves the open sessions together.
+func (g *registry) closeGapsLocked() {
+	g.ordered = withoutGaps(g.ordered)
+	for i, s := range g.ordered {
+		s.place = i
+	}
+}
+
+func withoutGaps(list []*session) []*session {
+	return slices.DeleteFunc(list, func(s *session) bool { return s == nil })
+}
+
+// list returns the open sessions, the oldest first.
+func (g *registry) list() []*session {
+	g.mu.Lock()
+	list := slices.Clone(g.ordered)
+	g.mu.Unlock()
+	return withoutGaps(list)
+}
+
+// get returns an open session, nil if there is none of that id.
+func (g *registry) get(id string) *session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.byID[id]
 }
 
 // closeAll begins the closing handshake on all sockets, for the process is
@@ -73,7 +127,7 @@ func (g *registry) closeAll() {
 	}
 	g.exiting = true
 	h3 := make(map[*http3.Server]struct{})
-	for s := range g.sessions {
+	for _, s := range g.byID {
 		s.plan(0, shutdown)
 		if srv := s.stream.http3Server(); srv != nil {
 			h3[srv] = struct{}{}
@@ -90,7 +144,7 @@ func (g *registry) closeAll() {
 // longer than closeWait and a moment.
 func (g *registry) wait(ctx context.Context) {
 	g.mu.Lock()
-	if len(g.sessions) == 0 {
+	if len(g.byID) == 0 {
 		g.mu.Unlock()
 		return
 	}
@@ -120,15 +174,14 @@ func (g *registry) unload(h *Handler) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	h.unloaded = true
-	for s := range g.sessions {
-		if s.handler == h {
-			g.outliveLocked(s)
-		}
+	for s := range g.byHandler[h] {
+		g.outliveLocked(s)
 	}
 }
 
 // outliveLocked sees to a socket whose config is no longer loaded.
 func (g *registry) outliveLocked(s *session) {
+	g.outliving++
 	if delay := time.Duration(s.handler.CloseDelay); delay > 0 {
 		s.plan(spread(delay), ending{byReload, websocket.CloseGoingAway, "configuration reloaded"})
 	}
@@ -153,13 +206,9 @@ func (g *registry) watchExit() {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.watching = false
-	for s := range g.sessions {
-		if s.handler.unloaded {
-			g.watching = true
-			time.AfterFunc(exitPoll, g.watchExit)
-			return
-		}
+	g.watching = g.outliving > 0
+	if g.watching {
+		time.AfterFunc(exitPoll, g.watchExit)
 	}
 }
 

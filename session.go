@@ -25,7 +25,7 @@ type session struct {
 	request   context.Context // of the handshake
 	handshake handshake
 	agreement atomic.Pointer[agreement] // nil until there is one
-	serial    int64                     // its place in the order of all sessions
+	place     int                       // in the registry, which guards it
 	stream    stream                    // there is one from when the handshake is accepted
 	out       sender                    // to the client
 	keepalive keepalive

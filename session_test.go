@@ -190,7 +190,7 @@ func TestClientGone(t *testing.T) {
 		synctest.Wait()
 		sessions.mu.Lock()
 		defer sessions.mu.Unlock()
-		if n := len(sessions.sessions); n != 0 {
+		if n := len(sessions.byID); n != 0 {
 			t.Errorf("%d sessions are open", n)
 		}
 	})

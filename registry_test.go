@@ -1,0 +1,120 @@
+package caddywebsocket
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A handler that is unloaded looks at its own sessions alone.
+func TestUnloadPlansForItsOwn(t *testing.T) {
+	g := newRegistry()
+	first, second := new(Handler), new(Handler)
+	for _, h := range []*Handler{first, first, second} {
+		provision(t, h)
+		s := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
+		s.lifecycle.begin(func() {}, never)
+		g.add(s)
+	}
+	g.unload(first)
+	if g.outliving != 2 {
+		t.Errorf("%d sessions outlive their config, want 2", g.outliving)
+	}
+	for _, s := range g.list() {
+		g.remove(s)
+	}
+	if g.outliving != 0 || len(g.byID) != 0 || len(g.byHandler) != 0 {
+		t.Errorf("%d sessions outlive their config, %d are listed for %d handlers", g.outliving, len(g.byID), len(g.byHandler))
+	}
+	for !g.watchesNothing() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (g *registry) watchesNothing() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.watching
+}
+
+func TestListIsInOrder(t *testing.T) {
+	g := newRegistry()
+	var want []*session
+	for i := range 100 {
+		s := &session{id: fmt.Sprint(i), handler: new(Handler)}
+		g.add(s)
+		want = append(want, s)
+	}
+	for i, s := range g.list() {
+		if s != want[i] || g.get(s.id) != s {
+			t.Fatalf("session %d is %s", i, s.id)
+		}
+	}
+	for i, s := range want {
+		if i%10 != 0 {
+			g.remove(s)
+		}
+	}
+	for i, s := range g.list() {
+		if s != want[i*10] {
+			t.Fatalf("session %d is %s", i, s.id)
+		}
+	}
+	if n := len(g.ordered); n >= 20 {
+		t.Errorf("there is room for %d sessions, of which 10 are left", n)
+	}
+	if g.get("none") != nil {
+		t.Error("there is a session that nobody added")
+	}
+}
+
+// BenchmarkRegistry is what a handshake waits for the registry at most while there
+// are many sessions, in milliseconds.
+func BenchmarkRegistry(b *testing.B) {
+	const sessions, handlers = 100_000, 1000
+	for name, do := range map[string]func(g *registry, all []*Handler){
+		"list":    func(g *registry, _ []*Handler) { g.list() },
+		"tallies": func(g *registry, _ []*Handler) { g.tallies() },
+		"get":     func(g *registry, _ []*Handler) { g.get("77777") },
+		"unload": func(g *registry, all []*Handler) {
+			for _, h := range all {
+				g.unload(h)
+			}
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			g := newRegistry()
+			all := make([]*Handler, handlers)
+			for i := range all {
+				all[i] = new(Handler)
+			}
+			for i := range sessions {
+				g.add(&session{id: fmt.Sprint(i), handler: all[i%handlers]})
+			}
+			var longest atomic.Int64
+			stop, stopped := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(stopped)
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					start := time.Now()
+					g.get("1")
+					longest.Store(max(longest.Load(), int64(time.Since(start))))
+				}
+			}()
+			for b.Loop() {
+				do(g, all)
+			}
+			close(stop)
+			<-stopped
+			b.ReportMetric(float64(longest.Load())/1e6, "ms-waited")
+		})
+	}
+}
