@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/gorilla/websocket"
 )
 
 func init() {
@@ -28,8 +27,6 @@ type adminAPI struct{}
 const (
 	sessionsPath = "/websocket/sessions"
 
-	// What a session is closed with unless the request says otherwise.
-	defaultAdminCode = websocket.ClosePolicyViolation
 	// maxCloseReason is the longest reason that a Close frame has room for, in
 	// bytes (RFC 6455 §5.5).
 	maxCloseReason = maxControlPayload - 2
@@ -87,7 +84,7 @@ func (*adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
 		if !slices.ContainsFunc(filterNames, query.Has) {
 			return badRequest("closing sessions takes a filter, at least one of %s", strings.Join(filterNames, ", "))
 		}
-		end, err := adminEnding(query)
+		end, err := parseEnding(query)
 		if err != nil {
 			return err
 		}
@@ -109,7 +106,7 @@ func (*adminAPI) serveOne(w http.ResponseWriter, r *http.Request) error {
 		_, err = parseQuery(r)
 	case http.MethodDelete:
 		if query, err = parseQuery(r, "code", "reason"); err == nil {
-			end, err = adminEnding(query)
+			end, err = parseEnding(query)
 		}
 	default:
 		return wrongMethod(w)
@@ -130,7 +127,7 @@ func (*adminAPI) serveOne(w http.ResponseWriter, r *http.Request) error {
 // closeSessions begins the closing handshake on sessions and says on how many.
 func closeSessions(w http.ResponseWriter, list []*session, end ending) error {
 	for _, s := range list {
-		s.plan(0, end)
+		s.plan(0, s.handler.adminEnding(end))
 	}
 	return writeJSON(w, map[string]int{"closing": len(list)})
 }
@@ -168,21 +165,28 @@ func parseQuery(r *http.Request, known ...string) (url.Values, error) {
 	return query, nil
 }
 
-// adminEnding is the ending that a request to close asks for.
-func adminEnding(query url.Values) (ending, error) {
-	code, reason := defaultAdminCode, query.Get("reason")
+// adminEnding is end, or with the code of close_code if that has none.
+func (h *Handler) adminEnding(end ending) ending {
+	if end.code == 0 {
+		end.code = h.ending(byAdmin).code
+	}
+	return end
+}
+
+// parseEnding returns the ending that a request to close asks for, with a code of 0
+// if it names none.
+func parseEnding(query url.Values) (ending, error) {
+	code, reason := 0, query.Get("reason")
 	if query.Has("code") {
 		var err error
-		if code, err = strconv.Atoi(query.Get("code")); err != nil ||
-			!validCloseCode(code) || code == websocket.CloseMandatoryExtension {
-			return ending{}, badRequest("code '%s': it must be one that a server may send: "+
-				"1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999", query.Get("code"))
+		if code, err = strconv.Atoi(query.Get("code")); err != nil || !maySendCode(code) {
+			return ending{}, badRequest("code '%s': it must be one that a server may send: %s", query.Get("code"), codesToSend)
 		}
 	}
 	if len(reason) > maxCloseReason || !utf8.ValidString(reason) {
 		return ending{}, badRequest("reason: it must be UTF-8 of at most %d bytes", maxCloseReason)
 	}
-	return ending{byAdmin, code, reason}, nil
+	return ending{by: byAdmin, code: code, reason: reason}, nil
 }
 
 func badRequest(format string, args ...any) error {

@@ -39,10 +39,12 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		write_timeout    <duration>
 //		max_lifetime     <duration>
 //		close_delay      <duration>
+//		close_code       <cause> <code>|none
 //		console
 //	}
 //
-// Defaults are those of the JSON fields.
+// The option close_code may be given once for each cause. Defaults are those of the
+// JSON fields.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -57,7 +59,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for d.NextBlock(0) {
 		option := d.Val()
-		if seen[option] {
+		if seen[option] && option != "close_code" {
 			return d.Errf("duplicate websocket option '%s'", option)
 		}
 		seen[option] = true
@@ -85,6 +87,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return nil
 	case "keepalive":
 		return h.unmarshalKeepalive(d)
+	case "close_code":
+		return h.unmarshalCloseCode(d)
 	case "buffer_size", "allowed_origins", "subprotocols", "compression", "max_message_size",
 		"max_connections", "write_timeout", "max_lifetime", "close_delay":
 	default:
@@ -136,6 +140,28 @@ func (h *Handler) unmarshalKeepalive(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return parseDuration(d, "keepalive", &h.KeepaliveTimeout)
 	}
+	return nil
+}
+
+func (h *Handler) unmarshalCloseCode(d *caddyfile.Dispenser) error {
+	var of, value string
+	if !d.Args(&of, &value) {
+		return d.ArgErr()
+	}
+	if _, ok := h.CloseCode[of]; ok {
+		return d.Errf("duplicate websocket option 'close_code %s'", of)
+	}
+	code := closeNone
+	if value != "none" {
+		var err error
+		if code, err = strconv.Atoi(value); err != nil || code == closeNone {
+			return d.Errf("parsing close_code '%s': it must be a close code or none", value)
+		}
+	}
+	if h.CloseCode == nil {
+		h.CloseCode = make(map[string]int)
+	}
+	h.CloseCode[of] = code
 	return nil
 }
 

@@ -155,6 +155,15 @@ var configRefusals = []struct{ config, message string }{
 		"max_connections_per_client '11': it can't be more than max_connections, which is '10'",
 	},
 	{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
+	{
+		`{"close_code": {"restart": 1001}}`,
+		"close_code 'restart': it must be one of admin, keepalive_timeout, lifetime, reload, shutdown, upstream",
+	},
+	{`{"close_code": {"upstream": 1001}}`, "close_code 'upstream': it is for passthrough, not for echo"},
+	{
+		`{"close_code": {"reload": 1005}}`,
+		"close_code reload '1005': it must be none or a code that a server may send: 1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999",
+	},
 	{`{"max_connections_per_client": -1}`, "max_connections_per_client '-1': it can't be negative"},
 	{`{"max_message_size": -1}`, "max_message_size '-1': it can't be negative"},
 	{`{"write_timeout": -1}`, "write_timeout '-1ns': it can't be negative"},

@@ -189,6 +189,18 @@ func (p *peer) expectCloseAfterPings(code int, reason string) {
 	}
 }
 
+// expectEndAfterPings is expectEnd after any number of pings.
+func (p *peer) expectEndAfterPings() {
+	p.t.Helper()
+	for {
+		if first, err := p.br.Peek(1); err != nil || first[0] != finBit|byte(opPing) {
+			p.expectEnd()
+			return
+		}
+		p.expectPing()
+	}
+}
+
 // expectEnd makes sure that nothing comes any more, and that the server says so.
 func (p *peer) expectEnd() {
 	p.t.Helper()

@@ -33,11 +33,11 @@ func TestFirstCloseFrameDecides(t *testing.T) {
 		{"application", func(client, app *tunnelEnd) {
 			go client.answerAtOnce(fromApp, fromClient)
 			_, _ = app.Write(fromApp)
-		}, ending{byUpstream, 4001, "app"}},
+		}, ending{by: byUpstream, code: 4001, reason: "app"}},
 		{"client", func(client, app *tunnelEnd) {
 			go app.answerAtOnce(fromClient, fromApp)
 			_, _ = client.Write(fromClient)
-		}, ending{byClient, 1000, ""}},
+		}, ending{by: byClient, code: 1000, reason: ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for range 50 {
@@ -67,7 +67,7 @@ func TestUnansweredClose(t *testing.T) {
 			frame := serverFrame(finBit|byte(opClose), string(closePayload(1012, "restart")))
 			_, _ = app.Write(frame)
 			time.Sleep(closeWait + time.Second)
-			if got, want := howEnded(s), (ending{byUpstream, 1012, "restart"}); got != want || !onlyEnded() {
+			if got, want := howEnded(s), (ending{by: byUpstream, code: 1012, reason: "restart"}); got != want || !onlyEnded() {
 				t.Errorf("the session ended as %v, want %v", got, want)
 			}
 			if got := client.bytes(); !bytes.Equal(got, frame) {
@@ -84,7 +84,7 @@ func TestUnansweredClose(t *testing.T) {
 			frame := clientFrame(finBit|byte(opClose), closePayload(4000, "done"))
 			_, _ = client.Write(frame)
 			time.Sleep(closeWait + time.Second)
-			if got, want := howEnded(s), (ending{byClient, 4000, "done"}); got != want || !onlyEnded() {
+			if got, want := howEnded(s), (ending{by: byClient, code: 4000, reason: "done"}); got != want || !onlyEnded() {
 				t.Errorf("the session ended as %v, want %v", got, want)
 			}
 			if got, want := client.bytes(), serverFrame(finBit|byte(opClose), string(closePayload(4000, "done"))); !bytes.Equal(got, want) {
@@ -106,7 +106,7 @@ func TestClientIsToldFirst(t *testing.T) {
 		frame := serverFrame(finBit|byte(opBinary), letters(100))
 		_, _ = app.Write(frame[:50])
 		synctest.Wait()
-		s.plan(0, ending{byAdmin, 4000, "bye"})
+		s.plan(0, ending{by: byAdmin, code: 4000, reason: "bye"})
 		time.Sleep(announceWait / 2)
 		if got := app.bytes(); len(got) > 0 {
 			t.Errorf("the application got %x before the client", got)
@@ -126,7 +126,7 @@ func TestClientIsToldFirst(t *testing.T) {
 		s := onlySession(t)
 		_, _ = app.Write(serverFrame(finBit|byte(opBinary), letters(100))[:50])
 		synctest.Wait()
-		s.plan(0, ending{byAdmin, 4000, "bye"})
+		s.plan(0, ending{by: byAdmin, code: 4000, reason: "bye"})
 		time.Sleep(announceWait + time.Millisecond)
 		if !isMaskedClose(app.bytes(), closePayload(4000, "bye")) {
 			t.Errorf("the application got %x while the client's frame goes on", app.bytes())
@@ -169,7 +169,7 @@ func TestCloseAcrossTheAccept(t *testing.T) {
 		if got := <-read; got != frame {
 			t.Errorf("read %x, want %x", got, frame)
 		}
-		if got, want := howEnded(s), (ending{byClient, 4000, "early"}); got != want {
+		if got, want := howEnded(s), (ending{by: byClient, code: 4000, reason: "early"}); got != want {
 			t.Errorf("the session ended as %v, want %v", got, want)
 		}
 		s.finish()

@@ -177,12 +177,11 @@ var shownBy = map[string]string{
 	"405, 426":                         "TestHandshakeMethodAndVersion",
 	"503":                              "TestMaxConnections",
 	"the client's own code":            "TestEndsOfEcho",
-	"1001":                             "TestEndByShutdown",
+	"1012":                             "TestEndByShutdown",
 	"1002":                             "TestConformance",
 	"1007":                             "TestConformance",
 	"1008, or the code you choose":     "TestAdminAPI",
 	"1009":                             "TestRequestBodyLimit",
-	"1011":                             "TestTunnelUpstreamBreaks",
 }
 
 func TestCodesAreShown(t *testing.T) {

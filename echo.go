@@ -273,7 +273,7 @@ func (m *outgoing) release() { m.from.put(m.buf) }
 // to do (RFC 6455 §7).
 func (e *echo) close(err error) {
 	end, _ := e.end(e.endingOf(err))
-	if end.code == websocket.CloseAbnormalClosure {
+	if end.code == closeNone {
 		return
 	}
 	_ = e.out.control(opClose, end.payload()) // unless the timer has
@@ -281,7 +281,8 @@ func (e *echo) close(err error) {
 		// The client broke no rule of RFC 6455, so it may say its part.
 		_ = e.in.discard()
 	}
-	if e.stream.hangUp(end.by == byClient) {
+	_, clientClosed := errors.AsType[*peerCloseError](err)
+	if e.stream.hangUp(clientClosed) {
 		e.in.drain()
 	}
 }

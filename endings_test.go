@@ -31,7 +31,7 @@ func (e endOf) check(t *testing.T, s *server, client, app *peer) {
 	if socket["closed_by"] != string(e.by) || socket["close_code"] != float64(e.code) {
 		t.Errorf("closed by %v with %v, want by %s with %d", socket["closed_by"], socket["close_code"], e.by, e.code)
 	}
-	if e.code == 1006 {
+	if e.code == 1006 && e.by != byKeepaliveTimeout && e.by != byLifetime {
 		if socket["error"] == nil || socket["close_reason"] != nil {
 			t.Errorf("error %v, close reason %v, want only an error", socket["error"], socket["close_reason"])
 		}
@@ -44,7 +44,7 @@ func (e endOf) check(t *testing.T, s *server, client, app *peer) {
 // adminClose closes all open sessions as an administrator would.
 func adminClose() {
 	for _, s := range sessions.find(nil) {
-		s.plan(0, ending{byAdmin, 4000, "logged out"})
+		s.plan(0, ending{by: byAdmin, code: 4000, reason: "logged out"})
 	}
 }
 
@@ -79,25 +79,35 @@ func TestEndsOfEcho(t *testing.T) {
 			client.expectClose(1002, "")
 		}}},
 		"keepalive timeout": {options: "keepalive 20ms 50ms", endOf: endOf{
-			byKeepaliveTimeout, 1001, "keepalive timeout",
-			func(_ *server, client, _ *peer) { client.expectCloseAfterPings(1001, "") },
+			byKeepaliveTimeout, 1006, "",
+			func(_ *server, client, _ *peer) { client.expectEndAfterPings() },
 		}},
 		"write timeout": {options: "write_timeout 100ms", endOf: endOf{byWriteTimeout, 1006, "", func(_ *server, client, _ *peer) {
 			stall(client, clientFrame(finBit|byte(opBinary), make([]byte, 1<<20)))
 		}}},
 		"lifetime": {options: "max_lifetime 50ms", endOf: endOf{
-			byLifetime, 1001, "end of the socket's lifetime",
+			byLifetime, 1012, "",
 			func(_ *server, client, _ *peer) {
-				client.expectClose(1001, "")
-				client.answerClose(1001)
+				client.expectClose(1012, "")
+				client.answerClose(1012)
 			},
 		}},
+		"lifetime with a code": {options: "max_lifetime 50ms\nclose_code lifetime 4321", endOf: endOf{
+			byLifetime, 4321, "",
+			func(_ *server, client, _ *peer) {
+				client.expectClose(4321, "")
+				client.answerClose(4321)
+			},
+		}},
+		"lifetime without a close frame": {options: "max_lifetime 50ms\nclose_code lifetime none", endOf: endOf{
+			byLifetime, 1006, "", func(_ *server, client, _ *peer) { client.expectEnd() },
+		}},
 		"reload": {options: "close_delay 10ms", endOf: endOf{
-			byReload, 1001, "configuration reloaded",
+			byReload, 1012, "",
 			func(s *server, client, _ *peer) {
 				s.reload(t, "", "log\nwebsocket {\nclose_delay 10ms\n}\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
-				client.expectClose(1001, "")
-				client.answerClose(1001)
+				client.expectClose(1012, "")
+				client.answerClose(1012)
 			},
 		}},
 		"admin": {endOf: endOf{byAdmin, 4000, "logged out", func(_ *server, client, _ *peer) {
@@ -141,12 +151,12 @@ func endsByPeers() map[string]passthroughEnd {
 			client.answerClose(4001)
 			app.rw.Close()
 		}}},
-		"upstream gone": {endOf: endOf{byUpstream, 1011, "upstream connection lost", func(_ *server, client, app *peer) {
+		"upstream gone": {endOf: endOf{byUpstream, 1012, "", func(_ *server, client, app *peer) {
 			app.write(serverFrame(finBit|byte(opText), "last words"))
 			client.expect(opText, "last words")
 			app.rw.Close()
-			client.expectClose(1011, "")
-			client.answerClose(1011)
+			client.expectClose(1012, "")
+			client.answerClose(1012)
 		}}},
 		"server": {options: "max_message_size 1000", endOf: endOf{
 			byServer, 1009, "message over max_message_size",
@@ -164,26 +174,26 @@ func endsByServer(t *testing.T, u *upstream) map[string]passthroughEnd {
 	t.Helper()
 	return map[string]passthroughEnd{
 		"keepalive timeout": {options: "keepalive 20ms 50ms", endOf: endOf{
-			byKeepaliveTimeout, 1001, "keepalive timeout",
-			func(_ *server, client, _ *peer) { client.expectCloseAfterPings(1001, "") },
+			byKeepaliveTimeout, 1006, "",
+			func(_ *server, client, _ *peer) { client.expectEndAfterPings() },
 		}},
 		"write timeout": {options: "write_timeout 100ms", endOf: endOf{byWriteTimeout, 1006, "", func(_ *server, _, app *peer) {
 			stall(app, serverFrame(finBit|byte(opBinary), letters(1<<20)))
 		}}},
 		"lifetime": {options: "max_lifetime 50ms", endOf: endOf{
-			byLifetime, 1001, "end of the socket's lifetime",
+			byLifetime, 1012, "",
 			func(_ *server, client, _ *peer) {
-				client.expectClose(1001, "")
-				client.answerClose(1001)
+				client.expectClose(1012, "")
+				client.answerClose(1012)
 			},
 		}},
-		"reload": {endOf: endOf{byReload, 1001, "configuration reloaded", func(s *server, client, app *peer) {
+		"reload": {endOf: endOf{byReload, 1012, "", func(s *server, client, app *peer) {
 			client.send(opText, "hello") // reverse_proxy knows of a connection from when it copies
 			app.expectMasked(opText, "hello")
 			s.reload(t, "", "log\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()+
 				"\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
-			client.expectClose(1001, "configuration reloaded")
-			client.answerClose(1001)
+			client.expectClose(1012, "")
+			client.answerClose(1012)
 		}}},
 		"admin": {endOf: endOf{byAdmin, 4000, "logged out", func(_ *server, client, app *peer) {
 			client.send(opText, "hello")
@@ -246,8 +256,8 @@ func TestEndByShutdown(t *testing.T) {
 	}
 	for _, e := range entries {
 		socket, _ := e["websocket"].(map[string]any)
-		if socket["closed_by"] != string(byShutdown) || socket["close_code"] != 1001.0 {
-			t.Errorf("%v %v: closed by %v with %v, want by %s with 1001",
+		if socket["closed_by"] != string(byShutdown) || socket["close_code"] != 1012.0 {
+			t.Errorf("%v %v: closed by %v with %v, want by %s with 1012",
 				e["status"], socket["mode"], socket["closed_by"], socket["close_code"], byShutdown)
 		}
 	}

@@ -115,7 +115,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 	for c, clients := range cookies {
 		for _, client := range clients {
 			if c == first {
-				client.expectClose(1011, "upstream connection lost")
+				client.expectClose(1012, "")
 			} else {
 				client.echo(opText, "not disturbed")
 			}
@@ -175,8 +175,8 @@ func TestExampleLoadBalancingBySeveral(t *testing.T) {
 		}
 	}
 	ends.terminate(t)
-	client.expectClose(1001, "shutting down")
-	client.sendClose(1001, "")
+	client.expectClose(1012, "")
+	client.sendClose(1012, "")
 	client.expectEnd()
 	client.rw.Close()
 	ends.expectExit(t)

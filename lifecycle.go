@@ -4,8 +4,6 @@ import (
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/gorilla/websocket"
 )
 
 // A phase is how far a session has come. It only ever moves on.
@@ -15,7 +13,7 @@ const (
 	phaseHandshake   phase = iota // the handshake has not been accepted yet
 	phaseOpen                     // frames pass
 	phaseDecided                  // it is time for our Close frames, which the timer sends
-	phaseAnnounced                // our Close frame is on its way to the client
+	phaseAnnounced                // our Close frame, if any, is on its way to the client
 	phaseSent                     // it has left; the application's is next
 	phaseClosing                  // the peers have until the deadline to close
 	phaseInterrupted              // they had their time, and reads fail
@@ -30,9 +28,9 @@ const (
 	// to the client. Some applications cut their connection at once, within the
 	// frame that they are sending, and then no Close frame fits in for the client.
 	announceWait = time.Second
-	// deadCloseWait is how long the Close frames may take to be sent when the client
-	// is dead and won't answer.
-	deadCloseWait = 100 * time.Millisecond
+	// cutWait is how long the Close frame to the application may take to be sent when
+	// the client is not waited for: it is dead, or is sent none.
+	cutWait = 100 * time.Millisecond
 	// cutInterval is how long a handler may take to notice an interruption, and how
 	// often its stream is cut then: on HTTP/3 a write that began in the same moment
 	// has put the deadline off again.
@@ -127,9 +125,17 @@ func (l *lifecycle) announce(e ending) (decided ending) {
 		l.ending = e
 		fallthrough
 	case phaseDecided:
-		l.moveLocked(phaseAnnounced, announceWait)
+		l.announceLocked()
 	}
 	return l.ending
+}
+
+// announceLocked begins the end with Close frames of ours.
+func (l *lifecycle) announceLocked() {
+	if l.ending.code == closeNone {
+		l.wait = cutWait
+	}
+	l.moveLocked(phaseAnnounced, announceWait)
 }
 
 // sent notes that our Close frame to the client has left.
@@ -143,19 +149,19 @@ func (l *lifecycle) sent() {
 
 // next decides what is due and sets the timer for what comes after it. The timer
 // is set before anything is written, so that a write that stalls is cut in its
-// time.
-func (l *lifecycle) next(k *keepalive, pings bool) (action, ending) {
+// time. The ending that is given is that of a dead client.
+func (l *lifecycle) next(k *keepalive, pings bool, death ending) (action, ending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	due := !l.deadline.IsZero() && !time.Now().Before(l.deadline)
 	switch {
 	case l.phase == phaseOpen && !due:
-		return l.keepaliveLocked(k, pings)
+		return l.keepaliveLocked(k, pings, death)
 	case l.phase == phaseOpen, l.phase == phaseDecided:
-		l.moveLocked(phaseAnnounced, announceWait)
+		l.announceLocked()
 		return actClose, l.ending
 	case l.phase == phaseAnnounced && due:
-		l.moveLocked(phaseClosing, l.wait-announceWait)
+		l.moveLocked(phaseClosing, max(l.wait-announceWait, cutWait))
 		return actCloseApp, l.ending
 	case l.phase == phaseSent:
 		l.moveLocked(phaseClosing, l.wait)
@@ -173,14 +179,14 @@ func (l *lifecycle) next(k *keepalive, pings bool) (action, ending) {
 }
 
 // keepaliveLocked is next while nothing else is due.
-func (l *lifecycle) keepaliveLocked(k *keepalive, pings bool) (action, ending) {
+func (l *lifecycle) keepaliveLocked(k *keepalive, pings bool, death ending) (action, ending) {
 	wake, ping := never, false
 	if k.interval > 0 && pings {
 		var dead bool
 		if ping, dead, wake = k.check(); dead {
-			l.ending = ending{byKeepaliveTimeout, websocket.CloseGoingAway, "keepalive timeout"}
-			l.wait = deadCloseWait
-			l.moveLocked(phaseSent, 0) // or rather, it is not waited for
+			l.ending = death
+			l.wait = cutWait
+			l.announceLocked()
 			return actClose, l.ending
 		}
 	}

@@ -54,8 +54,8 @@ func TestExit(t *testing.T) {
 			peers := p.dialAll(t)
 			stop(t, p)
 			for _, peer := range peers {
-				peer.expectClose(1001, "shutting down")
-				peer.sendClose(1001, "")
+				peer.expectClose(1012, "")
+				peer.sendClose(1012, "")
 				peer.expectEnd()
 				peer.rw.Close()
 			}
@@ -168,8 +168,8 @@ func TestCloseDelayAfterReload(t *testing.T) {
 	peers := s.dialAll(t)
 	s.reload(t, "", "websocket {\nkeepalive 5m\n}")
 	for _, p := range peers {
-		p.expectClose(1001, "reload")
-		p.sendClose(1001, "")
+		p.expectClose(1012, "")
+		p.sendClose(1012, "")
 		p.expectEnd()
 		p.rw.Close()
 	}
@@ -183,7 +183,7 @@ func TestEndsOnEveryProtocol(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			silent := s.dial(t, protocol, "/keepalive")
 			silent.expectPing()
-			silent.expectCloseAfterPings(1001, "keepalive timeout")
+			silent.expectEndAfterPings()
 			silent.expectEnd()
 
 			gone := s.dial(t, protocol, "/stall")

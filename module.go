@@ -42,7 +42,7 @@ const (
 // waiting until it has closed, so that logs, metrics and traces cover all of it.
 //
 // Echo sockets survive a reload of the config; those of `reverse_proxy` do if it
-// has `stream_close_delay`. When Caddy exits all are closed with code 1001.
+// has `stream_close_delay`. When Caddy exits all are closed with code 1012.
 //
 // HTTP/2 needs the package
 // `github.com/seed-21dbdb71/caddy-websocket/http2` in the build, or
@@ -61,8 +61,8 @@ type Handler struct {
 	KeepaliveInterval caddy.Duration `json:"keepalive_interval,omitempty"`
 
 	// How long nothing at all may come from the client, not even the answer to a
-	// Ping, before it counts as dead and its socket is closed with code 1001 and
-	// cut. It must be longer than the interval.
+	// Ping, before it counts as dead and its socket is cut. It must be longer than the
+	// interval.
 	// Default: twice `keepalive_interval`.
 	KeepaliveTimeout caddy.Duration `json:"keepalive_timeout,omitempty"`
 
@@ -118,15 +118,21 @@ type Handler struct {
 	// Default: `10s`.
 	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
 
-	// How long a socket lives at most. It is closed with code 1001 at a moment
+	// How long a socket lives at most. It is closed with code 1012 at a moment
 	// drawn from the last tenth of this time.
 	// Default: no limit.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 
 	// How long a socket outlives a reload of the config. It is closed with code
-	// 1001 at a moment drawn from the last tenth of this time.
+	// 1012 at a moment drawn from the last tenth of this time.
 	// Default: no limit.
 	CloseDelay caddy.Duration `json:"close_delay,omitempty"`
+
+	// The close codes that clients are sent, by cause: `keepalive_timeout`, `upstream`
+	// (the connection to the application was lost), `shutdown`, `reload`, `lifetime` or
+	// `admin`. 1006 cuts the socket without a Close frame.
+	// Default: 1012 for all, but 1006 for `keepalive_timeout` and 1008 for `admin`.
+	CloseCode map[string]int `json:"close_code,omitempty"`
 
 	// Whether a browser that opens the URL gets a page to try the socket with: a GET
 	// or HEAD request whose `Accept` names `text/html`. The page opens its socket at

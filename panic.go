@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 )
 
@@ -27,7 +26,7 @@ func (s *session) contain(err *error) {
 func (s *session) panicked(panicked any) (err error) {
 	err = errPanicked
 	stack := debug.Stack()
-	s.end(ending{byError, websocket.CloseAbnormalClosure, fmt.Sprint("panic: ", panicked)})
+	s.end(ending{by: byError, code: closeNone, reason: fmt.Sprint("panic: ", panicked)})
 	s.stream.cut()
 	defer func() { _ = recover() }() // what panics may be the log
 	s.handler.logger.Error("panic in a socket", zap.String("id", s.id), zap.Any("panic", panicked), zap.ByteString("stack", stack))

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -97,26 +96,20 @@ func (t *tunnel) detachApp() {
 func (t *tunnel) sendAppClose(e ending) {
 	t.appClose.Store(&e)
 	if t.appWritten.Load() {
-		t.toApp.post(opClose, e.payload())
+		t.toApp.post(opClose, e.appPayload())
 	} else {
 		t.stream.interrupt()
 	}
 }
 
-var (
-	upstreamLost = ending{byUpstream, websocket.CloseInternalServerErr, "upstream connection lost"}
-	clientGone   = ending{byClient, websocket.CloseAbnormalClosure, "request canceled"}
-)
+var clientGone = ending{by: byClient, code: closeNone, reason: "request canceled"}
 
 // proxyClosed is the ending when the next handler closed the connection.
 func (t *tunnel) proxyClosed() ending {
-	if t.lost.Load() {
-		return upstreamLost
+	if !t.lost.Load() && t.handler.ctx.Err() != nil {
+		return t.handler.ending(byReload)
 	}
-	if t.handler.ctx.Err() != nil {
-		return ending{byReload, websocket.CloseGoingAway, "configuration reloaded"}
-	}
-	return ending{byUpstream, websocket.CloseGoingAway, "closed by the proxy"}
+	return t.handler.ending(byUpstream)
 }
 
 // close ends the session after the application is done with it.
@@ -125,13 +118,13 @@ func (t *tunnel) close() {
 		metrics.handshook(t.handler.Mode, handshakeDeclined)
 		return
 	}
-	end := upstreamLost
+	end := t.handler.ending(byUpstream)
 	if t.request.Err() != nil {
 		end = clientGone // on HTTP/2 and HTTP/3, before a read has shown it
 	}
 	end, _ = t.end(end)
 	t.downMu.Lock()
-	sent := t.sendClose(end)
+	sent := t.finishClose(end)
 	t.downMu.Unlock()
 	// A copy loop of the application's may still be reading.
 	t.stream.interrupt()
@@ -145,17 +138,17 @@ func (t *tunnel) close() {
 		_, err = t.pull(buf.p)
 	}
 	// Of a client that is lost or stalled nothing more is of interest.
-	if end.code != websocket.CloseAbnormalClosure && t.stream.hangUp(t.up.closed) {
+	if end.code != closeNone && t.stream.hangUp(t.up.closed) {
 		for err := error(nil); err == nil; {
 			_, err = t.pull(buf.p)
 		}
 	}
 }
 
-// sendClose sends the client the Close frame of the session's end, unless one was
+// finishClose sends the client the Close frame of the session's end, unless one was
 // sent, and reports whether there was one.
-func (t *tunnel) sendClose(end ending) bool {
-	if t.head != nil || t.down.withinFrame() || end.code == websocket.CloseAbnormalClosure {
+func (t *tunnel) finishClose(end ending) bool {
+	if t.head != nil || t.down.withinFrame() || end.code == closeNone {
 		return false
 	}
 	if len(t.downHeld) > 0 {
@@ -171,7 +164,7 @@ func (t *tunnel) sendClose(end ending) bool {
 
 // refuse ends the session for what may not pass.
 func (t *tunnel) refuse(err *closeError) {
-	t.closeWith(ending{byServer, err.code, err.reason})
+	t.closeWith(ending{by: byServer, code: err.code, reason: err.reason})
 }
 
 // checkBroken notes why the frames of a direction can't be followed any more.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
+	"strings"
 
 	"github.com/gorilla/websocket"
 )
@@ -18,7 +20,7 @@ func (t *tunnel) push(p []byte) error {
 	closedBefore := t.down.closed
 	r := t.down.scan(p)
 	if t.down.closed && !closedBefore { // noted before the client can answer it
-		t.end(ending{byUpstream, t.down.close.code, t.down.close.reason})
+		t.end(ending{by: byUpstream, code: t.down.close.code, reason: t.down.close.reason})
 	}
 	if err := t.pass(r); err != nil && !errors.Is(err, errCloseSent) {
 		return err
@@ -65,7 +67,7 @@ func (t *tunnel) write(p []byte, withinFrame, closed bool) error {
 // Write passes on what the application writes by itself.
 func (t *tunnel) Write(p []byte) (n int, err error) {
 	defer t.contain(&err)
-	if (t.copying.Load() || t.handler.ctx.Err() != nil) && isProxyClose(p) {
+	if (t.copying.Load() || t.handler.ctx.Err() != nil) && isProxyClose(p) && calledBy("reverseproxy.writeCloseControl") {
 		t.plan(0, t.proxyClosed()) // the proxy waits for this with a lock in hand
 		return len(p), nil
 	}
@@ -81,11 +83,27 @@ func (t *tunnel) Write(p []byte) (n int, err error) {
 	return n, t.push(p)
 }
 
-// isProxyClose reports whether p is the Close frame that reverse_proxy writes past
-// its copy loop when its config is unloaded. In the middle of a frame it would be
-// taken for a part of that.
+// isProxyClose reports whether p is like the Close frame that reverse_proxy writes
+// past its copy loop when its config is unloaded. In the middle of a frame that
+// would be taken for a part of it.
 func isProxyClose(p []byte) bool {
 	return bytes.Equal(p, []byte{finBit | byte(opClose), 2, websocket.CloseGoingAway >> 8, websocket.CloseGoingAway & 0xff})
+}
+
+// calledBy reports whether a function with a name that ends so is among the callers.
+// An application may write the bytes of a Close frame within a frame of its own.
+func calledBy(name string) bool {
+	callers := make([]uintptr, 16)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, name) {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 // maxHead is how much an application may write before its answer's head has
@@ -176,11 +194,11 @@ func (t *tunnel) pushRead(p []byte, k int, full bool) (expected int64, err error
 func (t *tunnel) appGone(err error) {
 	t.downMu.Lock()
 	defer t.downMu.Unlock()
-	end := upstreamLost
+	end := t.handler.ending(byUpstream)
 	if errors.Is(err, net.ErrClosed) { // from this side
 		end = t.proxyClosed()
 	}
 	if end, now := t.end(end); now {
-		t.sendClose(end)
+		t.finishClose(end)
 	}
 }

@@ -14,14 +14,9 @@ import (
 func TestTunnelDeadClient(t *testing.T) {
 	onEveryTunnel(t, "keepalive 50ms 200ms", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
-		app.expectMasked(opClose, string(closePayload(1001, "keepalive timeout")))
+		app.expectMasked(opClose, string(closePayload(1001, "")))
 		app.rw.Close()
-		for {
-			if f := client.read(); f.op() == opClose {
-				break
-			}
-		}
-		client.expectEnd()
+		client.expectEndAfterPings()
 	})
 }
 
@@ -31,8 +26,8 @@ func TestTunnelUpstreamBreaks(t *testing.T) {
 		app.write(serverFrame(finBit|byte(opText), "last words"))
 		client.expect(opText, "last words")
 		app.rw.Close()
-		client.expectClose(1011, "upstream connection lost")
-		client.answerClose(1011)
+		client.expectClose(1012, "")
+		client.answerClose(1012)
 		client.expectEnd()
 	})
 }
@@ -40,10 +35,10 @@ func TestTunnelUpstreamBreaks(t *testing.T) {
 func TestTunnelLifetime(t *testing.T) {
 	onEveryTunnel(t, "max_lifetime 200ms", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
-		client.expectClose(1001, "lifetime")
-		app.expectMasked(opClose, string(closePayload(1001, "end of the socket's lifetime")))
+		client.expectClose(1012, "")
+		app.expectMasked(opClose, string(closePayload(1001, "")))
 		app.write(serverFrame(finBit|byte(opClose), string(closePayload(1001, ""))))
-		client.answerClose(1001)
+		client.answerClose(1012)
 		app.rw.Close()
 		client.expectEnd()
 	})
@@ -71,8 +66,8 @@ func TestTunnelReload(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.reload(t, "", fmt.Sprintf("header X-Config %d\n%s", i, site))
-			idle.expectClose(1001, "")
-			idle.answerClose(1001)
+			idle.expectClose(1012, "")
+			idle.answerClose(1012)
 			idle.expectEnd()
 			busy.deadline(time.Now().Add(patience))
 			if rest, _ := io.ReadAll(busy.br); len(rest) > 0 {
@@ -117,7 +112,7 @@ func TestTunnelEndsWithinFrame(t *testing.T) {
 			if _, err := io.ReadFull(app.br, make([]byte, len(sent))); err != nil {
 				t.Fatal(err)
 			}
-			client.expectClose(1001, "lifetime")
+			client.expectClose(1012, "")
 			entries := s.logs.await(t, "socket closed", closed+1)
 			if by := entries[len(entries)-1]["closed_by"]; by != string(byLifetime) {
 				t.Errorf("%s: closed by %v, want %v", name, by, byLifetime)
@@ -226,6 +221,7 @@ func TestTunnelStallsBeforePing(t *testing.T) {
 			if err := s.passthrough(&pipeResponse{conn: clientSide}, r, proxyTo(appSide)); err != nil {
 				t.Errorf("passthrough: %v", err)
 			}
+			s.finish()
 		}()
 		frame := serverFrame(finBit|byte(opText), "in two halves")
 		app.Write(frame[:5])

@@ -89,8 +89,8 @@ func TestTunnelToAnyHandler(t *testing.T) {
 
 		p = s.dial(t, protocol, "/")
 		p.echo(opText, "hello")
-		p.expectCloseAfterPings(1001, "lifetime")
-		p.sendClose(1001, "")
+		p.expectCloseAfterPings(1012, "")
+		p.sendClose(1012, "")
 		p.expectEnd()
 	}
 }

@@ -46,7 +46,7 @@ func (t *tunnel) follow(p []byte) ([]byte, error) {
 	}
 	t.upHeld = append(t.upHeld[:0], r.held...)
 	if t.up.closed && !closedBefore {
-		t.end(ending{byClient, t.up.close.code, t.up.close.reason})
+		t.end(ending{by: byClient, code: t.up.close.code, reason: t.up.close.reason})
 	}
 	if !t.refused {
 		t.checkBroken(&t.up, "client")
@@ -119,7 +119,7 @@ func (t *tunnel) attach(app io.Writer) {
 	t.toApp.beginApp(app)
 	t.appWritten.Store(true)
 	if e := t.appClose.Load(); e != nil {
-		t.toApp.post(opClose, e.payload())
+		t.toApp.post(opClose, e.appPayload())
 	}
 }
 
@@ -229,6 +229,6 @@ func (t *tunnel) readBefore(body io.Reader, p []byte) (int, error) {
 func maskedClose(e ending) []byte {
 	var b bytes.Buffer
 	s := sender{out: &b, masked: true}
-	_ = s.control(opClose, e.payload())
+	_ = s.control(opClose, e.appPayload())
 	return b.Bytes()
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/gorilla/websocket"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -23,8 +22,6 @@ func init() {
 		sessions.wait(ctx)
 	})
 }
-
-var shutdown = ending{byShutdown, websocket.CloseGoingAway, "server shutting down"}
 
 // A registry knows the open sessions. Its lock is held for what takes no longer
 // with many of them, or no more than a copy of the list.
@@ -61,7 +58,7 @@ func (g *registry) add(s *session) {
 	s.place = len(g.ordered)
 	g.ordered = append(g.ordered, s)
 	if g.exiting {
-		s.plan(0, shutdown)
+		s.plan(0, s.handler.ending(byShutdown))
 	} else if s.handler.unloaded {
 		g.outliveLocked(s)
 	}
@@ -128,7 +125,7 @@ func (g *registry) closeAll() {
 	g.exiting = true
 	h3 := make(map[*http3.Server]struct{})
 	for _, s := range g.byID {
-		s.plan(0, shutdown)
+		s.plan(0, s.handler.ending(byShutdown))
 		if srv := s.stream.http3Server(); srv != nil {
 			h3[srv] = struct{}{}
 		}
@@ -183,7 +180,7 @@ func (g *registry) unload(h *Handler) {
 func (g *registry) outliveLocked(s *session) {
 	g.outliving++
 	if delay := time.Duration(s.handler.CloseDelay); delay > 0 {
-		s.plan(spread(delay), ending{byReload, websocket.CloseGoingAway, "configuration reloaded"})
+		s.plan(spread(delay), s.handler.ending(byReload))
 	}
 	if !g.watching {
 		g.watching = true

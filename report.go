@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/gorilla/websocket"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
@@ -115,7 +114,7 @@ func (s *session) report() []field {
 	_, end := s.current()
 	agreed := s.agreed()
 	reason, failure := end.reason, ""
-	if end.code == websocket.CloseAbnormalClosure {
+	if end.code == closeNone {
 		reason, failure = failure, reason // there was no Close frame to carry it
 	}
 	unsupervised := s.unsupervised.Load()

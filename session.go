@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"github.com/gorilla/websocket"
 )
 
 // A session is one socket, from its handshake, which may yet fail, until
@@ -76,7 +74,7 @@ func (s *session) begin(stream stream) {
 	}
 	s.lifecycle.begin(s.tick, first)
 	if lifetime := time.Duration(s.handler.MaxLifetime); lifetime > 0 {
-		s.plan(spread(lifetime), ending{byLifetime, websocket.CloseGoingAway, "end of the socket's lifetime"})
+		s.plan(spread(lifetime), s.handler.ending(byLifetime))
 	}
 	sessions.add(s)
 	metrics.handshook(s.handler.Mode, handshakeAccepted)
@@ -92,11 +90,11 @@ func (s *session) begun() bool {
 // tick does what is due.
 func (s *session) tick() {
 	defer s.contain(nil)
-	switch act, end := s.next(&s.keepalive, !s.noPings.Load()); act {
+	switch act, end := s.next(&s.keepalive, !s.noPings.Load(), s.handler.ending(byKeepaliveTimeout)); act {
 	case actPing:
 		s.ping()
 	case actClose:
-		s.out.post(opClose, end.payload())
+		s.sendClose(end)
 	case actCloseApp:
 		if s.closeApp != nil {
 			s.closeApp(end)
@@ -115,8 +113,15 @@ func (s *session) tick() {
 func (s *session) failed(err error) { s.end(s.endingOf(err)) }
 
 // closeWith ends the session with Close frames of ours.
-func (s *session) closeWith(e ending) {
-	s.out.post(opClose, s.announce(e).payload())
+func (s *session) closeWith(e ending) { s.sendClose(s.announce(e)) }
+
+// sendClose sends the client a Close frame of ours, if it is to have one.
+func (s *session) sendClose(e ending) {
+	if e.code == closeNone {
+		s.lifecycle.sent()
+	} else {
+		s.out.post(opClose, e.payload())
+	}
 }
 
 // finish is the last thing that a handler does with its session, if that has begun.

@@ -74,13 +74,13 @@ func TestLifetime(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			start := time.Now()
 			p := pipe(t, &Handler{KeepaliveInterval: -1, MaxLifetime: caddy.Duration(time.Hour)})
-			p.expectClose(1001, "lifetime")
+			p.expectClose(1012, "")
 			lived := time.Since(start)
 			if lived < 54*time.Minute || lived > time.Hour {
 				t.Errorf("lived %v, want between 54m and 1h", lived)
 			}
 			ends[lived] = true
-			p.sendClose(1001, "")
+			p.sendClose(1012, "")
 			p.expectEnd()
 		})
 	}
@@ -92,7 +92,7 @@ func TestLifetime(t *testing.T) {
 func TestCloseWait(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, &Handler{MaxLifetime: caddy.Duration(time.Minute)})
-		p.expectClose(1001, "")
+		p.expectClose(1012, "")
 		// What still comes is not echoed, and doesn't prolong the wait.
 		closed := time.Now()
 		p.send(opText, "too late")
@@ -109,10 +109,10 @@ func TestCloseAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, &Handler{MaxLifetime: caddy.Duration(time.Minute)})
 		p.write(clientFrame(byte(opText), []byte("half a message")))
-		p.expectClose(1001, "")
+		p.expectClose(1012, "")
 		closed := time.Now()
 		p.write(clientFrame(finBit, []byte("and the other half")))
-		p.sendClose(1001, "")
+		p.sendClose(1012, "")
 		p.expectEnd()
 		if waited := time.Since(closed); waited != 0 {
 			t.Errorf("the end came %v after the client's close frame", waited)
@@ -146,8 +146,8 @@ func TestCloseFrameStandsBetweenFrames(t *testing.T) {
 		p.send(opText, "echo that is read late")
 		time.Sleep(20500 * time.Millisecond) // past the lifetime, within closeWait of its last tenth
 		p.expect(opText, "echo that is read late")
-		p.expectClose(1001, "lifetime")
-		p.sendClose(1001, "")
+		p.expectClose(1012, "")
+		p.sendClose(1012, "")
 		p.expectEnd()
 	})
 }
@@ -170,11 +170,11 @@ func TestCloseDelay(t *testing.T) {
 		for p.nextIsPing() {
 			p.send(opPong, p.expectPing())
 		}
-		p.expectClose(1001, "reload")
+		p.expectClose(1012, "")
 		if lived := time.Since(start); lived < 54*time.Minute || lived > time.Hour {
 			t.Errorf("outlived its config by %v, want between 54m and 1h", lived)
 		}
-		p.sendClose(1001, "")
+		p.sendClose(1012, "")
 		p.expectEnd()
 		time.Sleep(exitPoll) // until the registry has seen that there is nothing left to watch
 		synctest.Wait()

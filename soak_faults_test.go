@@ -211,7 +211,7 @@ func (p *process) writeSlowly(t *testing.T, path string) {
 }
 
 // An upstream is killed and comes back, again and again: its sockets end with
-// 1011, and new ones work.
+// 1012, and new ones work.
 func TestSoakUpstream(t *testing.T) {
 	const rounds, sockets = 20, 50
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -235,7 +235,7 @@ func TestSoakUpstream(t *testing.T) {
 				conn.SetReadDeadline(time.Now().Add(patience))
 				_, _, err := conn.ReadMessage()
 				if !websocket.IsCloseError(err, websocket.CloseInternalServerErr) {
-					t.Errorf("the end of the upstream is %v, want 1011", err)
+					t.Errorf("the end of the upstream is %v, want 1012", err)
 				}
 			})
 		}
@@ -247,7 +247,7 @@ func TestSoakUpstream(t *testing.T) {
 		app = serveEchoOn(ln)
 	}
 	app.kill()
-	t.Logf("%d times %d sockets ended with 1011", rounds, sockets)
+	t.Logf("%d times %d sockets ended with 1012", rounds, sockets)
 	p.expectBack(t, before)
 }
 

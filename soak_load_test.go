@@ -210,7 +210,7 @@ func TestSoakExit(t *testing.T) {
 		wg.Go(func() {
 			err := peer.talk(&stop, 2*time.Second, &messages)
 			var closed *peerCloseError
-			if errors.As(err, &closed) && closed.code == 1001 {
+			if errors.As(err, &closed) && closed.code == 1012 {
 				told.Add(1)
 			} else {
 				t.Errorf("%s: %v", peer.name, err)
@@ -226,6 +226,6 @@ func TestSoakExit(t *testing.T) {
 	p.terminate(t)
 	p.expectExit(t)
 	wg.Wait()
-	t.Logf("%d of %d active sockets were told 1001, after %d messages; the process was gone after %v",
+	t.Logf("%d of %d active sockets were told 1012, after %d messages; the process was gone after %v",
 		told.Load(), sockets, messages.Load(), time.Since(start).Round(time.Millisecond))
 }

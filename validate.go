@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,9 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("max_connections_per_client '%d': it can't be more than max_connections, which is '%d'",
 			h.MaxConnectionsPerClient, h.MaxConnections)
 	}
+	if err := h.validateCloseCode(); err != nil {
+		return err
+	}
 	for _, o := range []struct {
 		name     string
 		value    any
@@ -89,6 +93,23 @@ func (h *Handler) Validate() error {
 	if h.Mode == modePassthrough && len(h.AllowedOrigins) == 0 {
 		h.logger.Warn("pages of any origin may open sockets with their visitors' cookies; " +
 			"name the origins in allowed_origins, or write '*' there if that is meant")
+	}
+	return nil
+}
+
+// validateCloseCode checks close_code in the order of its causes, so that the same
+// config gets the same error.
+func (h *Handler) validateCloseCode() error {
+	for _, of := range slices.Sorted(maps.Keys(h.CloseCode)) {
+		if _, ok := closeCodes[cause(of)]; !ok {
+			return fmt.Errorf("close_code '%s': it must be one of %s", of, strings.Join(closeCauses(), ", "))
+		}
+		if h.Mode == modeEcho && cause(of) == byUpstream {
+			return errors.New("close_code 'upstream': it is for passthrough, not for echo")
+		}
+		if code := h.CloseCode[of]; code != closeNone && !maySendCode(code) {
+			return fmt.Errorf("close_code %s '%d': it must be none or a code that a server may send: %s", of, code, codesToSend)
+		}
 	}
 	return nil
 }
