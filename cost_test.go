@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,7 +43,36 @@ func echoLoop(stream *loopStream) {
 	h := &Handler{BufferSize: defaultBufferSize, buffers: &bufferPool{size: defaultBufferSize + maxFrameHeader}}
 	s := newSession(h, httptest.NewRequest("GET", "/", nil))
 	s.stream, s.out.out = stream, stream
-	_ = newEcho(s, false).messages()
+	_ = newEcho(s, true).messages()
+}
+
+// BenchmarkEchoCompressed is the same for compressed messages, whose sizes are
+// those before compression. It shows what part of that comes back.
+func BenchmarkEchoCompressed(b *testing.B) {
+	for _, size := range []int{60, 125, 1 << 10, 4 << 10, 64 << 10, 1 << 20} {
+		for _, data := range []struct{ name, message string }{{"records", records(size)}, {"noise", noise(size)}} {
+			b.Run(fmt.Sprintf("%d/%s", size, data.name), func(b *testing.B) {
+				stream := &loopStream{
+					message: clientFrame(finBit|rsv1Bit|byte(opBinary), deflateMessage(data.message)), left: b.N,
+				}
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				b.ResetTimer()
+				echoLoop(stream)
+				b.ReportMetric(float64(stream.written)/float64(b.N)/float64(size), "sent/B")
+			})
+		}
+	}
+}
+
+// records makes n bytes of the text that applications send most.
+func records(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, `{"id":%d,"symbol":"%s","price":%.2f,"active":%t},`,
+			i, []string{"AAPL", "MSFT", "GOOG", "TSLA"}[i*7919>>3&3], float64(i*7919%100_000)/100, i&4 == 0)
+	}
+	return b.String()[:n]
 }
 
 func echoLoopGorilla(stream *loopStream) {
@@ -70,6 +100,7 @@ type loopStream struct {
 	message []byte
 	at      int
 	left    int
+	written int
 }
 
 func newLoopStream(size, count int) *loopStream {
@@ -90,7 +121,10 @@ func (s *loopStream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (s *loopStream) Write(p []byte) (int, error) { return len(p), nil }
+func (s *loopStream) Write(p []byte) (int, error) {
+	s.written += len(p)
+	return len(p), nil
+}
 
 // A loopConn is a connection over a loopStream.
 type loopConn struct {
