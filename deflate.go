@@ -1,11 +1,12 @@
 package caddywebsocket
 
 import (
-	"compress/flate"
+	"errors"
 	"io"
 	"sync"
 
 	"github.com/gorilla/websocket"
+	"github.com/klauspost/compress/flate"
 )
 
 const (
@@ -15,14 +16,27 @@ const (
 	// deflateTail ends a message for an inflater: with the marker, and a block
 	// that says it is the last.
 	deflateTail = flushMarker + "\x01\x00\x00\xff\xff"
+
+	// deflateLevel is the lowest level whose output is no larger than that of
+	// zlib's lowest.
+	deflateLevel = 4
+	// leastDeflated is the size below which a deflater doesn't look for matches.
+	leastDeflated = 128
 )
 
+// A deflater takes 930 KiB and an inflater 41. No deflater is held while a client
+// is waited for, and an inflater only for a message of which a block has come.
 var (
 	inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 	deflaters = sync.Pool{New: func() any {
-		w, _ := flate.NewWriter(nil, flate.BestSpeed)
+		w, _ := flate.NewWriter(nil, deflateLevel)
 		return w
 	}}
+	// plains hold what has just been inflated.
+	plains = &bufferPool{size: 4 << 10}
+	// mediumBlocks hold what there is to inflate. For plain messages, a buffer
+	// of this size would not be worth the copy.
+	mediumBlocks = &bufferPool{size: 16 << 10}
 )
 
 // deflated echoes a compressed message, compressed. No window is kept between
@@ -30,87 +44,145 @@ var (
 // no more than an uncompressed one.
 func (e *echo) deflated(h frameHeader, n int) error {
 	e.in.begin(h, n)
-	src := &compressed{echo: e, fin: h.fin}
-	inflater := inflaters.Get().(io.ReadCloser)
-	defer inflaters.Put(inflater)
-	if err := inflater.(flate.Resetter).Reset(src, nil); err != nil {
-		return err
+	c := &compressed{echo: e, opcode: h.opcode, fin: h.fin, gathered: newGrowingBuffer(e.in.pool.first())}
+	defer c.gathered.release()
+	if c.err = c.gather(); c.err != nil {
+		return c.inflate()
 	}
-
 	m := e.begin(byte(h.opcode) | rsv1Bit)
 	m.drop = len(flushMarker)
 	defer m.release()
-	deflater := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(deflater)
-	deflater.Reset(m)
-
-	plain := e.in.pool.get()
-	defer e.in.pool.put(plain)
-	text := textChecker(h.opcode)
-	for size := int64(0); ; {
-		k, err := inflater.Read(plain.p)
-		if src.err != nil {
-			return src.err
-		}
-		if err := e.checkSize(size, int64(k)); err != nil {
-			return err
-		}
-		size += int64(k)
-		m.took(k)
-		if text != nil && !text.write(plain.p[:k]) {
-			return errInvalidUTF8
-		}
-		if _, err := deflater.Write(plain.p[:k]); err != nil {
-			return err
-		}
-		if err == io.EOF && src.more() {
-			// A block was marked as the last one, which ends nothing here.
-			err = inflater.(flate.Resetter).Reset(src, nil)
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return errCorruptDeflate
-		}
-	}
-	if src.err != nil {
-		return src.err
-	}
-	if text != nil && !text.complete() {
-		return errInvalidUTF8
-	}
-	if err := deflater.Flush(); err != nil {
+	defer m.giveBack()
+	c.to = m
+	if err := c.inflate(); err != nil {
 		return err
 	}
+	c.gathered.release()
 	e.received.add(1, 0)
 	return m.send(finBit)
 }
 
-var errCorruptDeflate = &closeError{websocket.CloseInvalidFramePayloadData, "corrupt compressed data"}
-
-// Write takes compressed bytes.
-func (m *outgoing) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		room, err := m.room()
-		if err != nil {
-			return 0, err
-		}
-		n := copy(room, rest)
-		m.n += n
-		rest = rest[n:]
-	}
-	return len(p), nil
-}
+var (
+	errCorruptDeflate = &closeError{websocket.CloseInvalidFramePayloadData, "corrupt compressed data"}
+	// errUnfinished is where the check of a message ends that is not whole yet.
+	errUnfinished = errors.New("unfinished message")
+)
 
 // A compressed is the payload of a compressed message, of all its frames, and
-// deflateTail after it.
+// deflateTail after it. It gathers up to a block before that is inflated.
 type compressed struct {
 	*echo
-	fin    bool   // the current frame is the last
-	ahead  []byte // received, unmasked and not yet read
-	inTail bool   // what is ahead is of the tail
-	err    error  // what ended the socket, as against the data
+	opcode   opcode
+	fin      bool // the current frame is the last
+	gathered growingBuffer
+	ahead    []byte    // gathered and not yet inflated
+	inTail   bool      // what is ahead is of the tail
+	to       *outgoing // where it goes; nil while it is only checked
+	err      error     // what ended the socket, as against the data, behind what is ahead
+	failed   bool      // err has been reached
+}
+
+// gather receives a block of the message, or what there is until its end or an
+// error.
+func (c *compressed) gather() (err error) {
+	g := &c.gathered
+	g.n = 0
+	defer func() { c.ahead = g.buf.p[:g.n] }()
+	for checked := 0; !c.whole() && !(g.full() && g.from == blocks); {
+		if idle := c.in.r == c.in.w; idle && c.to == nil && g.n > 4*checked {
+			// The rest may never come, and what is wrong should show.
+			checked = g.n
+			if err := c.check(); err != nil {
+				return err
+			}
+		}
+		switch {
+		case c.in.remaining == 0:
+			h, n, err := c.nextData()
+			if err != nil {
+				return err
+			}
+			c.in.begin(h, n)
+			c.fin = h.fin
+		case g.full():
+			limit := mediumBlocks
+			if g.from == mediumBlocks {
+				limit = blocks
+			}
+			g.grow(limit)
+		default:
+			n, err := c.in.payload(g.buf.p[g.n:])
+			if err != nil {
+				return err
+			}
+			g.n += n
+		}
+	}
+	return nil
+}
+
+// whole reports whether all of the message has been received.
+func (c *compressed) whole() bool { return c.fin && c.in.remaining == 0 }
+
+// check finds what is wrong with what has gathered.
+func (c *compressed) check() error {
+	c.ahead, c.err = c.gathered.buf.p[:c.gathered.n], errUnfinished
+	err := c.inflate()
+	c.err, c.failed = nil, false
+	if err == errUnfinished {
+		return nil
+	}
+	return err
+}
+
+// inflate inflates the message and has it compressed.
+func (c *compressed) inflate() error {
+	inflater := inflaters.Get().(io.ReadCloser)
+	defer inflaters.Put(inflater)
+	if err := inflater.(flate.Resetter).Reset(c, nil); err != nil {
+		return err
+	}
+	plain := plains.get()
+	defer plains.put(plain)
+	text := textChecker(c.opcode)
+	for size := int64(0); ; {
+		n, err := c.readPlain(inflater, plain.p)
+		last := err == io.EOF
+		if err := c.checkSize(size, int64(n)); err != nil {
+			return err
+		}
+		size += int64(n)
+		switch {
+		case text != nil && !text.write(plain.p[:n]):
+			return errInvalidUTF8
+		case c.failed:
+			return c.err
+		case err != nil && !last:
+			return errCorruptDeflate
+		case text != nil && last && !text.complete():
+			return errInvalidUTF8
+		}
+		if c.to != nil {
+			err = c.to.compress(plain.p[:n], last)
+		}
+		if err != nil || last {
+			return err
+		}
+	}
+}
+
+// readPlain reads until p is full, the message ends, or err says why it can't.
+func (c *compressed) readPlain(inflater io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var k int
+		k, err = inflater.Read(p[n:])
+		n += k
+		if err == io.EOF && c.more() {
+			// A block was marked as the last one, which ends nothing here.
+			err = inflater.(flate.Resetter).Reset(c, nil)
+		}
+	}
+	return n, err
 }
 
 func (c *compressed) Read(p []byte) (int, error) {
@@ -142,23 +214,82 @@ func (c *compressed) fill() error {
 	for len(c.ahead) == 0 {
 		switch {
 		case c.err != nil:
+			c.failed = true
 			return c.err
 		case c.inTail:
 			return io.EOF
-		case c.in.remaining > 0:
-			c.ahead, c.err = c.in.chunk()
-		case c.fin:
+		case c.whole():
 			c.ahead, c.inTail = []byte(deflateTail), true
 		default:
-			var (
-				h frameHeader
-				n int
-			)
-			if h, n, c.err = c.nextData(); c.err == nil {
-				c.in.begin(h, n)
-				c.fin = h.fin
+			if c.err = c.to.pause(); c.err == nil {
+				c.err = c.gather()
 			}
 		}
 	}
+	return nil
+}
+
+// compress adds p to a compressed message.
+func (m *outgoing) compress(p []byte, last bool) error {
+	m.took(len(p))
+	if m.deflater == nil {
+		if last && len(p) < leastDeflated && m.n == maxReplyHeader {
+			return flate.StatelessDeflate(m, p, false, nil)
+		}
+		m.deflater = deflaters.Get().(*flate.Writer)
+		m.deflater.Reset(m)
+	}
+	if _, err := m.deflater.Write(p); err != nil {
+		return err
+	}
+	switch {
+	case last:
+		return m.endBlock()
+	case m.n > blocks.size:
+		return m.pause()
+	}
+	return nil
+}
+
+// Write takes compressed bytes.
+func (m *outgoing) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		room, err := m.room()
+		if err != nil {
+			return 0, err
+		}
+		n := copy(room, rest)
+		m.n += n
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+// endBlock flushes the deflater and gives it back.
+func (m *outgoing) endBlock() error {
+	if m.deflater == nil {
+		return nil
+	}
+	defer m.giveBack()
+	return m.deflater.Flush()
+}
+
+func (m *outgoing) giveBack() {
+	if m.deflater != nil {
+		deflaters.Put(m.deflater)
+		m.deflater = nil
+	}
+}
+
+// pause gives up what can be before the client is waited for, in the middle of a
+// message: the deflater, and a long buffer.
+func (m *outgoing) pause() error {
+	if err := m.endBlock(); err != nil || m.n <= blocks.size {
+		return err
+	}
+	if err := m.send(0); err != nil {
+		return err
+	}
+	m.exchange(m.in.pool.first())
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"compress/flate"
 	"io"
 	mathrand "math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -83,4 +85,73 @@ func TestDeflate(t *testing.T) {
 		p.echo(opText, "not compressed")
 		p.bye()
 	})
+}
+
+// Long messages come back whole, in whatever frames and pieces they come.
+func TestDeflateLongMessages(t *testing.T) {
+	rng := mathrand.New(mathrand.NewPCG(7, 9))
+	for range 40 {
+		message := patchwork(rng, rng.IntN(1<<20))
+		rest := deflateMessage(message)
+		var stream []byte
+		pings := 0
+		for first := byte(rsv1Bit | opBinary); ; first = 0 {
+			n := min(len(rest), rng.IntN(1<<rng.IntN(18)))
+			if n == len(rest) {
+				stream = append(stream, clientFrame(finBit|first, rest)...)
+				break
+			}
+			stream = append(stream, clientFrame(first, rest[:n])...)
+			rest = rest[n:]
+			if rng.IntN(4) == 0 {
+				stream = append(stream, clientFrame(finBit|byte(opPing), nil)...)
+				pings++
+			}
+		}
+		for _, sizes := range [][]byte{nil, {0}, {200, 3, 255}} {
+			r := readOurs(t, stream, sizes, true)
+			if len(r.messages) != 1 || r.messages[0] != itoa(int(opBinary))+" "+message || len(r.pings) != pings {
+				t.Fatalf("%d bytes, in pieces of %d: %d messages and %d pongs came back, then %v",
+					len(message), sizes, len(r.messages), len(r.pings), r.err)
+			}
+		}
+	}
+}
+
+// patchwork makes n bytes that can be compressed in some places.
+func patchwork(rng *mathrand.Rand, n int) string {
+	random, text := noise(n+1), records(n+1)
+	var b strings.Builder
+	for b.Len() < n {
+		from, size := rng.IntN(n), rng.IntN(1<<rng.IntN(18))
+		to := min(n, from+size)
+		b.WriteString([]string{random[from:to], text[from:to], strings.Repeat("x", size)}[rng.IntN(3)])
+	}
+	return b.String()[:n]
+}
+
+// What is wrong with compressed data shows when five times as much has come, or a
+// block more.
+func TestCorruptDeflateShowsEarly(t *testing.T) {
+	const piece = 100
+	for _, good := range []int{0, 1, 10, 1000, 10_000, 60_000, 70_000, 200_000} {
+		t.Run(strconv.Itoa(good), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				p := pipe(t, &Handler{Compression: "on"})
+				payload := append(deflateMessage(noise(good)), flushMarker...)
+				payload = append(payload, 0x07) // a block of the reserved type
+				enough := len(payload) + min(4*len(payload), blocks.size) + piece
+				payload = append(payload, make([]byte, 1<<20)...)
+				stream := clientFrame(finBit|rsv1Bit|byte(opBinary), payload)
+				go func() {
+					for piece := range slices.Chunk(stream[:len(stream)-len(payload)+enough], piece) {
+						p.rw.Write(piece)
+					}
+				}()
+				if first, payload := p.readEvent(); !matches("X:1007~corrupt", first, payload) {
+					t.Errorf("got %#x %q", first, payload)
+				}
+			})
+		})
+	}
 }

@@ -37,7 +37,12 @@ func frameSeeds() [][]byte {
 		append(clientFrame(rsv1Bit|byte(opBinary), deflateMessage(letters(100))[:20]), clientFrame(finBit, deflateMessage(letters(100))[20:])...),
 		clientFrame(finBit|rsv1Bit|byte(opText), []byte{0xf3, 0x48, 0x05, 0x00, 0xca, 0xc9, 0xc9, 0x07, 0x00}), // a block marked as the last, and one more
 	}
-	seeds = append(seeds, clientFrame(rsv1Bit|byte(opText), []byte{0xf3, 0x48, 0x05, 0x00, 0, 0, 0})[:11]) // the same, unfinished
+	seeds = append(seeds,
+		clientFrame(rsv1Bit|byte(opText), []byte{0xf3, 0x48, 0x05, 0x00, 0, 0, 0})[:11], // the same, unfinished
+		clientFrame(rsv1Bit|byte(opText), []byte("\x15\xca\x49\x55\xc0\x5b\x40\x58\x12\x9f\x06\x47\xb2\xc8\x11\x0d..")),
+		// corrupt at the end, and unfinished
+		clientFrame(rsv1Bit|byte(opText), append([]byte("\x00\x05\x00\xfa\xffHello"), 0x07, 0, 0))[:17],
+	)
 	for i, e := range exchanges {
 		if sent := clientBytes(e.sent); len(sent) < 100 && i%7 == 0 {
 			seeds = append(seeds, sent)

@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"errors"
 	"io"
 	"net"
@@ -63,7 +64,9 @@ func FuzzGorilla(f *testing.F) {
 		a, b := verdictOf(ours.err), verdictOf(theirs.err)
 		late := a == "broken" && b == "end"         // gorilla wants a whole header before it judges
 		newer := a == "close 1014" && b == "broken" // it was made before that code
-		if a != b && !strict && !late && !newer {
+		var corrupt flate.CorruptInputError
+		early := a == "end" && errors.As(theirs.err, &corrupt) // gorilla's inflater needs fewer bits to judge
+		if a != b && !strict && !late && !newer && !early {
 			t.Fatalf("%x: ends with %v, but for gorilla with %v", stream, ours.err, theirs.err)
 		}
 	})

@@ -1,61 +1,46 @@
 package caddywebsocket
 
+import "github.com/klauspost/compress/flate"
+
 // maxEchoFrame is the longest message, in bytes, that always comes back in one
 // frame. A longer one comes back in frames of this size or more as it arrives.
 const maxEchoFrame = 64 << 10
 
-// blocks holds the buffers for messages that outgrow the receive buffer, with a
-// little room for data that grow when they are compressed, longBlocks those for
-// what goes on after a full block. Larger ones than these gain nothing.
-var (
-	blocks     = &bufferPool{size: maxReplyHeader + maxEchoFrame + 64}
-	longBlocks = &bufferPool{size: maxReplyHeader + 256<<10}
-)
-
 // An outgoing is a message on its way out, with room for a header in front. It
-// starts in a buffer of the size of the receive buffer, so that a peer has to
-// send that much before it is given a larger one.
+// grows as its message comes, from the size of the receive buffer.
 type outgoing struct {
 	*echo
+	growingBuffer
 	first byte // the first byte of the next frame but for the fin bit
-	buf   *buffer
-	n     int         // how much of buf is in use
-	drop  int         // how much of the end of the message isn't sent
-	plain int         // how much of the message, before compression, has come and is not counted as sent
-	from  *bufferPool // whose buf is
+	drop  int  // how much of the end of the message isn't sent
+	plain int  // how much of the message, before compression, has come and is not counted as sent
+
+	deflater *flate.Writer // nil while none is needed
 }
 
 // begin begins a message with the given first byte, but for the fin bit.
 func (e *echo) begin(first byte) *outgoing {
-	e.reply = outgoing{echo: e, first: first, from: e.in.pool, buf: e.in.pool.get(), n: maxReplyHeader}
+	e.reply = outgoing{echo: e, growingBuffer: newGrowingBuffer(e.in.pool.first()), first: first}
+	e.reply.n = maxReplyHeader
 	return &e.reply
 }
 
 // room gives the unused part of the buffer, which is not empty: a full one is
 // exchanged for a larger, from a block on after it was sent as a frame.
 func (m *outgoing) room() ([]byte, error) {
-	if m.n == len(m.buf.p) {
-		if m.from.size >= blocks.size {
+	if m.full() {
+		most := blocks
+		if m.deflater != nil {
+			most = longBlocks // a deflater is not to wait until something is sent
+		}
+		if m.from.size >= most.size {
 			if err := m.send(0); err != nil {
 				return nil, err
 			}
 		}
-		m.grow()
+		m.grow(longBlocks)
 	}
 	return m.buf.p[m.n:], nil
-}
-
-// grow exchanges the buffer for one of the next size, if there is one.
-func (m *outgoing) grow() {
-	for _, larger := range []*bufferPool{blocks, longBlocks} {
-		if larger.size > m.from.size {
-			buf := larger.get()
-			copy(buf.p, m.buf.p[:m.n])
-			m.release()
-			m.from, m.buf = larger, buf
-			return
-		}
-	}
 }
 
 // took counts n bytes of the message as received.
@@ -78,5 +63,3 @@ func (m *outgoing) send(fin byte) error {
 	m.n = maxReplyHeader + copy(m.buf.p[maxReplyHeader:], m.buf.p[m.n-m.drop:m.n])
 	return nil
 }
-
-func (m *outgoing) release() { m.from.put(m.buf) }

@@ -24,6 +24,71 @@ func (b *bufferPool) put(buf *buffer) {
 	b.pool.Put(buf)
 }
 
+// blocks holds buffers for messages of maxEchoFrame, with a little room for data
+// that grow when they are compressed, longBlocks those for what goes on after a
+// full block. Larger ones than these gain nothing, and more sizes between them
+// would cost a message of 64 KiB a read and a copy.
+var (
+	smallBlocks = &bufferPool{size: defaultBufferSize + maxFrameHeader}
+	blocks      = &bufferPool{size: maxReplyHeader + maxEchoFrame + 64}
+	longBlocks  = &bufferPool{size: maxReplyHeader + 256<<10}
+)
+
+// first is the pool to begin with where buffers of b's size are the largest wanted.
+func (b *bufferPool) first() *bufferPool {
+	if b.size > smallBlocks.size {
+		return smallBlocks
+	}
+	return b
+}
+
+// larger is the pool of the next larger buffers, of limit's size at most.
+func (b *bufferPool) larger(limit *bufferPool) *bufferPool {
+	for _, next := range [...]*bufferPool{smallBlocks, blocks, longBlocks} {
+		if next.size > b.size && next.size < limit.size {
+			return next
+		}
+	}
+	return limit
+}
+
+// A growingBuffer gathers what a peer sends without end, or announces and may
+// never send. It is exchanged for a larger one only when it is full, so what it
+// takes is in proportion to what has come.
+type growingBuffer struct {
+	from *bufferPool // whose buf is
+	buf  *buffer     // nil after release
+	n    int         // how much of it is in use
+}
+
+func newGrowingBuffer(from *bufferPool) growingBuffer {
+	return growingBuffer{from: from, buf: from.get()}
+}
+
+func (g *growingBuffer) full() bool { return g.n == len(g.buf.p) }
+
+// grow exchanges the buffer for one of the next size, limit's at most.
+func (g *growingBuffer) grow(limit *bufferPool) { g.exchange(g.from.larger(limit)) }
+
+// exchange exchanges the buffer for one from another pool, in which its contents
+// must fit.
+func (g *growingBuffer) exchange(from *bufferPool) {
+	if from == g.from {
+		return
+	}
+	buf := from.get()
+	copy(buf.p, g.buf.p[:g.n])
+	g.from.put(g.buf)
+	g.from, g.buf = from, buf
+}
+
+func (g *growingBuffer) release() {
+	if g.buf != nil {
+		g.from.put(g.buf)
+		g.buf = nil
+	}
+}
+
 // A copyBuffer is what a copy loop reads into: no larger than what the next read
 // can be expected to bring, for that may take long.
 type copyBuffer struct {

@@ -4,20 +4,23 @@ import "github.com/gorilla/websocket"
 
 // A receiver takes the frames of a client off a stream. It reads through one
 // pooled buffer, in which payloads are unmasked where they lie, and holds none
-// while it waits between frames.
+// while it waits between frames. A buffer is small until the client has filled one:
+// the rest of a frame may never come.
 type receiver struct {
 	in      stream
 	life    *keepalive
 	flush   func() error // sends what was held back, before waiting
 	deflate bool         // permessage-deflate was negotiated
-	pool    *bufferPool
+	pool    *bufferPool  // of the largest buffers
 
-	buf       *buffer // nil while waiting
-	r, w      int     // what is unread is buf.p[r:w]
-	inMessage bool    // a message has begun and not ended
-	mask      [4]byte // of the frame whose payload is being read
-	pos       int64   // how much of that payload has been read
-	remaining int64   // and how much has not
+	buf       *buffer     // nil while waiting
+	from      *bufferPool // whose buf is, or was
+	r, w      int         // what is unread is buf.p[r:w]
+	filled    bool        // the last read filled the buffer
+	inMessage bool        // a message has begun and not ended
+	mask      [4]byte     // of the frame whose payload is being read
+	pos       int64       // how much of that payload has been read
+	remaining int64       // and how much has not
 }
 
 // unread is what has been received and not yet read.
@@ -39,14 +42,38 @@ func (c *receiver) fill() error {
 		if err := c.in.wait(); err != nil {
 			return err
 		}
-		c.buf = c.pool.get()
-	} else if c.r > 0 {
-		c.w = copy(c.buf.p, c.unread())
-		c.r = 0
+		c.borrow()
+	} else {
+		c.compact()
 	}
-	n, err := c.read(c.buf.p[c.w:])
+	room := c.buf.p[c.w:]
+	n, err := c.read(room)
+	c.filled = n == len(room)
 	c.w += n
 	return err
+}
+
+// borrow takes a buffer.
+func (c *receiver) borrow() {
+	if c.filled {
+		c.from = c.from.larger(c.pool)
+	} else {
+		c.from = c.pool.first()
+	}
+	c.buf = c.from.get()
+}
+
+// compact makes room behind the unread bytes.
+func (c *receiver) compact() {
+	if c.filled && c.from != c.pool {
+		old, from := c.buf, c.from
+		c.borrow()
+		c.w = copy(c.buf.p, old.p[c.r:c.w])
+		from.put(old)
+	} else if c.r > 0 {
+		c.w = copy(c.buf.p, c.unread())
+	}
+	c.r = 0
 }
 
 // refill receives more bytes in place of those in the buffer, in the middle of
@@ -57,10 +84,11 @@ func (c *receiver) refill() error {
 		return err
 	}
 	if c.buf == nil {
-		c.buf = c.pool.get()
+		c.borrow()
 	}
 	c.r, c.w = 0, 0
 	n, err := c.read(c.buf.p)
+	c.filled = n == len(c.buf.p)
 	c.w = n
 	return err
 }
@@ -79,7 +107,7 @@ func (c *receiver) read(p []byte) (int, error) {
 // release gives the buffer back, with whatever is unread in it.
 func (c *receiver) release() {
 	if c.buf != nil {
-		c.pool.put(c.buf)
+		c.from.put(c.buf)
 		c.buf = nil
 	}
 	c.r, c.w = 0, 0

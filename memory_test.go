@@ -1,0 +1,115 @@
+//go:build linux && amd64 && !race
+
+package caddywebsocket
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Clients that stop within a message hold little more than they have sent,
+// whatever they have announced.
+func TestMemoryOfStalledClients(t *testing.T) {
+	const (
+		announced = 8 << 20 // bytes, of a frame's payload
+		short     = 4000    // fits in the receive buffer
+		most      = 48 << 10
+	)
+	compressed := clientFrame(finBit|rsv1Bit|byte(opBinary), deflateMessage(noise(announced)))
+	plain := clientFrame(finBit|byte(opText), []byte(letters(announced)))
+	megabyte := clientFrame(finBit|byte(opText), []byte(letters(1<<20)))
+	starts := []struct {
+		name  string
+		path  string
+		start []byte
+		most  int64 // bytes, of the server's memory
+	}{
+		{"a compressed frame's header", "/", compressed[:14], most},
+		{"100 bytes of a compressed frame", "/", compressed[:100], most},
+		{"100 bytes of a compressed fragment", "/", clientFrame(rsv1Bit|byte(opText), deflateMessage(letters(300)))[:100], most},
+		{"100 bytes of a compressed frame that fits", "/", clientFrame(finBit|rsv1Bit|byte(opText), deflateMessage(letters(short)))[:100], most},
+		{"a small buffer's fill, compressed", "/", compressed[:4200], most + 5*4200},
+		{"a medium buffer's fill, compressed", "/", compressed[:16600], most + 5*16600},
+		{"a block's fill, compressed", "/", compressed[:66_000], most + 5*66_000},
+		{"100 bytes of a frame", "/", plain[:100], most},
+		{"100 bytes of a frame that fits", "/", clientFrame(finBit|byte(opText), []byte(letters(short)))[:100], most},
+		{"a small buffer's fill", "/", plain[:4200], most + 16*4200},
+		{"a block's fill", "/", plain[:66_000], most + 5*66_000},
+		{"a byte, large buffers", "/large", plain[:1], most},
+		{"100 bytes, large buffers", "/large", megabyte[:100], most},
+		{"100 bytes compressed, large buffers", "/large", compressed[:100], most},
+	}
+	p := startProcess(t, "", "websocket /large {\ncompression on\nbuffer_size 1MiB\n}\nwebsocket {\ncompression on\n}")
+	p.share(t)
+	for _, protocol := range protocols {
+		for _, s := range starts {
+			t.Run(protocol+"/"+s.name, func(t *testing.T) {
+				open := func(n int) {
+					for range n {
+						c := p.dial(t, protocol, s.path, "Sec-WebSocket-Extensions", deflateExtension)
+						c.write(s.start)
+						go io.Copy(io.Discard, c.br)
+					}
+				}
+				const first, sockets = 5, 50
+				p.awaitStalled(t, 0) // the last test's are gone
+				open(first)
+				p.awaitStalled(t, first)
+				before := p.held(t)
+				open(sockets)
+				p.awaitStalled(t, first+sockets)
+				each := (p.held(t) - before) / sockets
+				t.Logf("%d bytes", each)
+				if each > s.most {
+					t.Errorf("a client that has sent %d bytes holds %d, want %d at most", len(s.start), each, s.most)
+				}
+			})
+		}
+	}
+}
+
+// held is what the heap and the stacks of the process take, in bytes, without what
+// pools would give back.
+func (p *process) held(t *testing.T) int64 {
+	t.Helper()
+	p.memstats(t)
+	p.memstats(t)
+	m := p.memstats(t)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// awaitStalled waits until there are n sockets, and the server waits for the rest
+// of something on all of them.
+func (p *process) awaitStalled(t *testing.T, n int) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for seen := 0; seen < 5; { // a read may be one of several
+		open, reading := len(p.listed(t, "")), p.reading(t)
+		if seen++; open != n || reading != n {
+			seen = 0
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the server waits for the rest on %d sockets of %d, want %d", reading, open, n)
+		}
+	}
+}
+
+// reading is how many sockets the server has begun to read something from.
+func (p *process) reading(t *testing.T) (n int) {
+	t.Helper()
+	_, profile, _ := strings.Cut(p.get(t, "/debug/pprof/goroutine?debug=1"), "\n")
+	for group := range strings.SplitSeq(profile, "\n\n") {
+		if !strings.Contains(group, "(*receiver).read+") {
+			continue
+		}
+		var count int
+		if _, err := fmt.Sscanf(strings.TrimSpace(group), "%d @", &count); err != nil {
+			t.Fatalf("%v in %q", err, group)
+		}
+		n += count
+	}
+	return n
+}
