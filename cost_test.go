@@ -40,9 +40,10 @@ func BenchmarkEcho(b *testing.B) {
 }
 
 func echoLoop(stream *loopStream) {
-	h := &Handler{BufferSize: defaultBufferSize, buffers: &bufferPool{size: defaultBufferSize + maxFrameHeader}}
+	h := &Handler{BufferSize: defaultBufferSize, buffers: newBufferPool(defaultBufferSize + maxFrameHeader)}
 	s := newSession(h, httptest.NewRequest("GET", "/", nil))
-	s.stream, s.out.out = stream, stream
+	s.stream = stream
+	s.out.begin(stream, &s.keepalive, nil, nil)
 	_ = newEcho(s, true).messages()
 }
 
@@ -107,7 +108,7 @@ func newLoopStream(size, count int) *loopStream {
 	return &loopStream{message: clientFrame(finBit|byte(opBinary), make([]byte, size)), left: count}
 }
 
-func (s *loopStream) wait() error { return nil }
+func (s *loopStream) Wait() error { return nil }
 
 func (s *loopStream) Read(p []byte) (int, error) {
 	if s.left == 0 {

@@ -33,10 +33,10 @@ var (
 		return w
 	}}
 	// plains hold what has just been inflated.
-	plains = &bufferPool{size: 4 << 10}
+	plains = newBufferPool(4 << 10)
 	// mediumBlocks hold what there is to inflate. For plain messages, a buffer
 	// of this size would not be worth the copy.
-	mediumBlocks = &bufferPool{size: 16 << 10}
+	mediumBlocks = newBufferPool(16 << 10)
 )
 
 // deflated echoes a compressed message, compressed. No window is kept between
@@ -44,7 +44,7 @@ var (
 // no more than an uncompressed one.
 func (e *echo) deflated(h frameHeader, n int) error {
 	e.in.begin(h, n)
-	c := &compressed{echo: e, opcode: h.opcode, fin: h.fin, gathered: newGrowingBuffer(e.in.pool.first())}
+	c := &compressed{echo: e, opcode: h.opcode, fin: h.fin, gathered: newGrowingBuffer(e.handler.buffers.first())}
 	defer c.gathered.release()
 	if c.err = c.gather(); c.err != nil {
 		return c.inflate()
@@ -89,7 +89,7 @@ func (c *compressed) gather() (err error) {
 	g.n = 0
 	defer func() { c.ahead = g.buf.p[:g.n] }()
 	for checked := 0; !c.whole() && !(g.full() && g.from == blocks); {
-		if idle := c.in.r == c.in.w; idle && c.to == nil && g.n > 4*checked {
+		if !c.in.more() && c.to == nil && g.n > 4*checked {
 			// The rest may never come, and what is wrong should show.
 			checked = g.n
 			if err := c.check(); err != nil {
@@ -290,6 +290,6 @@ func (m *outgoing) pause() error {
 	if err := m.send(0); err != nil {
 		return err
 	}
-	m.exchange(m.in.pool.first())
+	m.exchange(m.handler.buffers.first())
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 // An echo sends every message back as it came: the same type, the same bytes.
 type echo struct {
 	*session
-	in    receiver
+	in    *receiver
 	limit int64    // of a message, in bytes; 0: none
 	reply outgoing // the message that long or deflated is at
 }
@@ -20,13 +20,7 @@ func newEcho(s *session, deflate bool) *echo {
 	return &echo{
 		session: s,
 		limit:   s.handler.MaxMessageSize,
-		in: receiver{
-			in:      s.stream,
-			life:    &s.keepalive,
-			flush:   s.out.flush,
-			deflate: deflate,
-			pool:    s.handler.buffers,
-		},
+		in:      newReceiver(s.stream, &s.keepalive, s.handler.buffers, s.out.flush, deflate),
 	}
 }
 
@@ -70,7 +64,7 @@ func (e *echo) messages() error {
 		switch {
 		case h.rsv == rsv1Bit:
 			err = e.deflated(h, n)
-		case h.fin && h.length <= int64(e.in.pool.size-n):
+		case h.fin && e.in.fits(h, n):
 			err = e.short(h, n)
 		default:
 			err = e.long(h, n)
@@ -100,7 +94,7 @@ func (e *echo) nextData() (frameHeader, int, error) {
 			err = e.sendBack(finBit|byte(opPong), n, len(payload))
 		default: // a Pong
 			e.pong(payload)
-			e.in.r += n + len(payload)
+			e.in.skip(n + len(payload))
 		}
 		if err != nil {
 			return h, n, err
@@ -135,13 +129,10 @@ func (e *echo) short(h frameHeader, n int) error {
 }
 
 // sendBack sends the frame that lies unread in the receive buffer back from where
-// it lies: a server's header is the shorter one, by the masking key.
+// it lies.
 func (e *echo) sendBack(first byte, n, size int) error {
-	start := e.in.r + n - replyHeaderLen(size)
-	e.in.r += n + size
-	frame := e.in.buf.p[start:e.in.r]
-	appendFrameHeader(frame[:0], first, size)
-	return e.out.send(frame, e.in.r < e.in.w)
+	frame := e.in.reply(first, n, size)
+	return e.out.send(frame, e.in.more())
 }
 
 // long echoes a message of many frames or of one that is too long for the

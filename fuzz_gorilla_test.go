@@ -97,10 +97,11 @@ func verdictOf(err error) string {
 // readOurs reads a stream that comes in pieces of the given sizes.
 func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
 	t.Helper()
-	h := &Handler{BufferSize: minBufferSize, buffers: &bufferPool{size: minBufferSize + maxFrameHeader}}
+	h := &Handler{BufferSize: minBufferSize, buffers: newBufferPool(minBufferSize + maxFrameHeader)}
 	in := &piecesStream{in: stream, sizes: sizes}
 	session := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
-	session.stream, session.out.out = in, in
+	session.stream = in
+	session.out.begin(in, &session.keepalive, nil, nil)
 	e := newEcho(session, deflate)
 	r := reading{err: e.messages()}
 	_ = e.out.flush()
@@ -124,7 +125,7 @@ type piecesStream struct {
 	out   bytes.Buffer
 }
 
-func (s *piecesStream) wait() error { return nil }
+func (s *piecesStream) Wait() error { return nil }
 
 func (s *piecesStream) Read(p []byte) (int, error) {
 	if len(s.in) == 0 {

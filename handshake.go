@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"golang.org/x/net/http/httpguts"
 )
@@ -193,9 +192,6 @@ func streamOf(conn net.Conn, brw *bufio.ReadWriter, r *http.Request, writeTimeou
 	}
 	return newConnStream(conn, socket, bytes.Clone(early), writeTimeout)
 }
-
-// connCtxKey is where a request's context has the connection that it came on.
-const connCtxKey caddy.CtxKey = "websocket_conn"
 
 // A responseHead is the response writer and the connection that an Upgrader
 // writes the head of its response to.

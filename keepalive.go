@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -25,6 +26,12 @@ type keepalive struct {
 	lastPing           time.Duration // when a Ping was last due; the session's timer alone uses it
 }
 
+// begin begins the time that passes for it. An interval of 0 turns it off.
+func (k *keepalive) begin(interval, timeout time.Duration) {
+	k.interval, k.timeout, k.start = interval, timeout, time.Now()
+}
+
+// now is the time since begin.
 func (k *keepalive) now() time.Duration { return time.Since(k.start) }
 
 // listen notes that a read begins. Silence counts from here if nobody listened
@@ -68,7 +75,13 @@ func (k *keepalive) pinged() {
 // timeout, of which a Ping had the part after the interval to be answered. While
 // a Ping waits behind a frame that is still being sent, the client is alive for
 // as long as it takes the frame in.
+//
+// Without an interval nothing is ever due.
 func (k *keepalive) check() (ping, dead bool, next time.Duration) {
+	const never = math.MaxInt64
+	if k.interval == 0 {
+		return false, false, never
+	}
 	now := k.now()
 	if !k.listening.Load() {
 		k.unheard.Store(true)
@@ -80,7 +93,7 @@ func (k *keepalive) check() (ping, dead bool, next time.Duration) {
 		sent = now
 	}
 	waiting := max(heard, sent) + k.timeout
-	death := never
+	death := time.Duration(never)
 	if asked := time.Duration(k.unanswered.Load()); asked > heard {
 		death = max(heard+k.timeout, asked+k.timeout-k.interval)
 	} else if k.lastPing > heard {

@@ -181,7 +181,7 @@ func (l *lifecycle) next(k *keepalive, pings bool, death ending) (action, ending
 // keepaliveLocked is next while nothing else is due.
 func (l *lifecycle) keepaliveLocked(k *keepalive, pings bool, death ending) (action, ending) {
 	wake, ping := never, false
-	if k.interval > 0 && pings {
+	if pings {
 		var dead bool
 		if ping, dead, wake = k.check(); dead {
 			l.ending = death

@@ -179,7 +179,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		CheckOrigin:       func(*http.Request) bool { return true }, // it has been
 		Error:             func(http.ResponseWriter, *http.Request, int, error) {},
 	}
-	h.buffers = &bufferPool{size: int(h.BufferSize) + maxFrameHeader}
+	h.buffers = newBufferPool(int(h.BufferSize) + maxFrameHeader)
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		srv.RegisterConnContext(func(ctx context.Context, c net.Conn) context.Context {
 			if ctx.Value(connCtxKey) != nil {

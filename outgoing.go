@@ -4,7 +4,7 @@ import "github.com/klauspost/compress/flate"
 
 // maxEchoFrame is the longest message, in bytes, that always comes back in one
 // frame. A longer one comes back in frames of this size or more as it arrives.
-const maxEchoFrame = 64 << 10
+const maxEchoFrame = blockPayload
 
 // An outgoing is a message on its way out, with room for a header in front. It
 // grows as its message comes, from the size of the receive buffer.
@@ -20,7 +20,7 @@ type outgoing struct {
 
 // begin begins a message with the given first byte, but for the fin bit.
 func (e *echo) begin(first byte) *outgoing {
-	e.reply = outgoing{echo: e, growingBuffer: newGrowingBuffer(e.in.pool.first()), first: first}
+	e.reply = outgoing{echo: e, growingBuffer: newGrowingBuffer(e.handler.buffers.first()), first: first}
 	e.reply.n = maxReplyHeader
 	return &e.reply
 }
@@ -56,7 +56,7 @@ func (m *outgoing) send(fin byte) error {
 	appendFrameHeader(frame[:0], fin|m.first, size)
 	m.sent.add(int(fin/finBit), m.plain)
 	m.plain = 0
-	if err := m.out.send(frame, m.in.r < m.in.w); err != nil {
+	if err := m.out.send(frame, m.in.more()); err != nil {
 		return err
 	}
 	m.first = byte(opContinuation)

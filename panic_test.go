@@ -91,7 +91,7 @@ type panickingStream struct {
 
 func (*panickingStream) http3Server() *http3.Server { return nil }
 func (*panickingStream) hasServerTimeouts() bool    { return false }
-func (*panickingStream) wait() error                { return io.EOF }
+func (*panickingStream) Wait() error                { return io.EOF }
 func (*panickingStream) hangUp(bool) bool           { return false }
 func (*panickingStream) interrupt()                 {}
 func (*panickingStream) resume()                    {}

@@ -59,7 +59,6 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	t.setDone = sync.OnceFunc(func() { close(t.appDone) })
 	t.up = scanner{client: true, limit: h.MaxMessageSize, strict: h.MaxMessageSize > 0, ours: t.pong}
 	t.down = scanner{limit: h.MaxMessageSize}
-	t.toApp.masked = true
 	s.closeApp, s.releaseApp = t.sendAppClose, t.detachApp
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()

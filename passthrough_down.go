@@ -40,7 +40,7 @@ func (t *tunnel) pass(r scan) error {
 	if len(r.pass) == 0 {
 		return nil
 	}
-	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.posted.Load() != nil {
+	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.waiting() {
 		// What waits for the end of a frame gets its turn in the middle.
 		if err := t.write(r.pass[:b], false, false); err != nil {
 			return err
@@ -147,7 +147,7 @@ func (t *tunnel) pushHead(p []byte) error {
 func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 	t.copying.Store(true)
 	empty := 0
-	buf := copyBuffer{pool: t.handler.buffers}
+	buf := newCopyBuffer(t.handler.buffers)
 	for expected := int64(0); ; {
 		p := buf.next(expected, len(t.downHeld))
 		n := copy(p, t.downHeld)

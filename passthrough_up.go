@@ -1,7 +1,6 @@
 package caddywebsocket
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -87,7 +86,7 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 	t.upMu.Lock()
 	defer t.leave(&err)
 	t.attach(app)
-	buf := copyBuffer{pool: t.handler.buffers}
+	buf := newCopyBuffer(t.handler.buffers)
 	for expected := int64(0); err == nil && !t.answered(); {
 		if t.up.withinFrame() || len(t.upHeld) > 0 {
 			expected, err = t.forward(&buf, expected, &written)
@@ -95,10 +94,10 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 		}
 		buf.release()
 		t.keepalive.listen()
-		if err = t.stream.wait(); err != nil {
+		if err = t.stream.Wait(); err != nil {
 			t.clientEnded(err)
 		} else {
-			expected, err = t.forward(&buf, int64(largeCopies.size), &written) // whatever it is, it is there
+			expected, err = t.forward(&buf, maxCopy, &written) // whatever it is, it is there
 		}
 	}
 	buf.release()
@@ -132,7 +131,7 @@ func (t *tunnel) forward(buf *copyBuffer, expected int64, written *int64) (next 
 	held, room := len(t.upHeld), buf.next(expected, len(t.upHeld))
 	p, err := t.pull(room)
 	buf.took(t.got)
-	next = int64(largeCopies.size)
+	next = maxCopy
 	if held+t.got < len(room) {
 		next = int64(buf.pool.size) // a client that stops within a frame holds little
 	}
@@ -169,7 +168,7 @@ func (t *tunnel) Read(p []byte) (n int, err error) {
 			return 0, t.readErr
 		}
 		if e := t.appClose.Load(); e != nil && !t.upWithinFrame() {
-			t.ready, t.readErr = maskedClose(*e), io.EOF
+			t.ready, t.readErr = appendClientClose(nil, e.appPayload()), io.EOF
 			break
 		}
 		buf := t.room[:]
@@ -223,12 +222,4 @@ func (t *tunnel) readBefore(body io.Reader, p []byte) (int, error) {
 		t.clientEnded(err)
 	}
 	return n, err
-}
-
-// maskedClose is a client's Close frame.
-func maskedClose(e ending) []byte {
-	var b bytes.Buffer
-	s := sender{out: &b, masked: true}
-	_ = s.control(opClose, e.appPayload())
-	return b.Bytes()
 }

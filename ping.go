@@ -21,8 +21,6 @@ func (s *session) nextPing() []byte {
 	return s.pingPayload(s.pings.Add(1))
 }
 
-const pingPayloadLen = 8
-
 func (s *session) pingPayload(n uint32) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, s.nonce), n)
 }

@@ -12,6 +12,8 @@ type bufferPool struct {
 	pool sync.Pool
 }
 
+func newBufferPool(size int) *bufferPool { return &bufferPool{size: size} }
+
 func (b *bufferPool) get() *buffer {
 	if buf, ok := b.pool.Get().(*buffer); ok {
 		return buf
@@ -24,14 +26,17 @@ func (b *bufferPool) put(buf *buffer) {
 	b.pool.Put(buf)
 }
 
-// blocks holds buffers for messages of maxEchoFrame, with a little room for data
+// blockPayload is what a block holds of a message, in bytes.
+const blockPayload = 64 << 10
+
+// blocks holds buffers for messages of blockPayload, with a little room for data
 // that grow when they are compressed, longBlocks those for what goes on after a
 // full block. Larger ones than these gain nothing, and more sizes between them
 // would cost a message of 64 KiB a read and a copy.
 var (
-	smallBlocks = &bufferPool{size: defaultBufferSize + maxFrameHeader}
-	blocks      = &bufferPool{size: maxReplyHeader + maxEchoFrame + 64}
-	longBlocks  = &bufferPool{size: maxReplyHeader + 256<<10}
+	smallBlocks = newBufferPool(4<<10 + maxFrameHeader)
+	blocks      = newBufferPool(maxReplyHeader + blockPayload + 64)
+	longBlocks  = newBufferPool(maxReplyHeader + 256<<10)
 )
 
 // first is the pool to begin with where buffers of b's size are the largest wanted.
@@ -101,13 +106,19 @@ type copyBuffer struct {
 // smallCopies are for copies that wait and had little to do so far, largeCopies for
 // those of much at a time.
 var (
-	smallCopies = &bufferPool{size: 512}
-	largeCopies = &bufferPool{size: 128 << 10}
+	smallCopies = newBufferPool(512)
+	largeCopies = newBufferPool(maxCopy)
 )
+
+// maxCopy is the most that a copyBuffer has room for, in bytes.
+const maxCopy = 128 << 10
 
 // copyAlignment is what source and destination of a copy should be equally
 // aligned to, in bytes: to cache lines. The kernel copies a third faster then.
 const copyAlignment = 64
+
+// newCopyBuffer returns a copyBuffer that reads little into buffers of pool's.
+func newCopyBuffer(pool *bufferPool) copyBuffer { return copyBuffer{pool: pool} }
 
 // next gives room for the next read, of which so much is expected, behind held
 // bytes that were read already. What it gave before is given back.

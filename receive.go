@@ -1,17 +1,21 @@
 package caddywebsocket
 
-import "github.com/gorilla/websocket"
+import (
+	"io"
+
+	"github.com/gorilla/websocket"
+)
 
 // A receiver takes the frames of a client off a stream. It reads through one
 // pooled buffer, in which payloads are unmasked where they lie, and holds none
 // while it waits between frames. A buffer is small until the client has filled one:
 // the rest of a frame may never come.
 type receiver struct {
-	in      stream
-	life    *keepalive
-	flush   func() error // sends what was held back, before waiting
-	deflate bool         // permessage-deflate was negotiated
-	pool    *bufferPool  // of the largest buffers
+	in        input
+	keepalive *keepalive
+	flush     func() error // sends what was held back, before waiting
+	deflate   bool         // permessage-deflate was negotiated
+	pool      *bufferPool  // of the largest buffers
 
 	buf       *buffer     // nil while waiting
 	from      *bufferPool // whose buf is, or was
@@ -21,6 +25,20 @@ type receiver struct {
 	mask      [4]byte     // of the frame whose payload is being read
 	pos       int64       // how much of that payload has been read
 	remaining int64       // and how much has not
+}
+
+// An input is a reader that can be waited for without holding a buffer.
+type input interface {
+	// Wait returns when a Read has something to return.
+	Wait() error
+	// Read returns bytes or an error, never both and never neither.
+	io.Reader
+}
+
+// newReceiver returns a receiver of what comes in, with buffers of pool's size at
+// most. It calls flush before it waits.
+func newReceiver(in input, k *keepalive, pool *bufferPool, flush func() error, deflate bool) *receiver {
+	return &receiver{in: in, keepalive: k, pool: pool, flush: flush, deflate: deflate}
 }
 
 // unread is what has been received and not yet read.
@@ -38,8 +56,8 @@ func (c *receiver) fill() error {
 	}
 	if c.r == c.w {
 		c.release()
-		c.life.listen()
-		if err := c.in.wait(); err != nil {
+		c.keepalive.listen()
+		if err := c.in.Wait(); err != nil {
 			return err
 		}
 		c.borrow()
@@ -95,13 +113,33 @@ func (c *receiver) refill() error {
 
 // read reads from the stream.
 func (c *receiver) read(p []byte) (int, error) {
-	c.life.listen()
+	c.keepalive.listen()
 	n, err := c.in.Read(p)
 	if err != nil {
 		return 0, err
 	}
-	c.life.heard()
+	c.keepalive.heard()
 	return n, nil
+}
+
+// more reports whether more has come in than has been read.
+func (c *receiver) more() bool { return c.r < c.w }
+
+// fits reports whether a frame with a header of n bytes fits in the largest buffer.
+func (c *receiver) fits(h frameHeader, n int) bool { return h.length <= int64(c.pool.size-n) }
+
+// skip reads n bytes and leaves them be.
+func (c *receiver) skip(n int) { c.r += n }
+
+// reply reads a frame that lies in the buffer in one piece, with a header of n
+// bytes, and makes a server's frame of it where it lies, with the given first byte:
+// its header is the shorter one, by the masking key.
+func (c *receiver) reply(first byte, n, size int) []byte {
+	start := c.r + n - replyHeaderLen(size)
+	c.r += n + size
+	frame := c.buf.p[start:c.r]
+	appendFrameHeader(frame[:0], first, size)
+	return frame
 }
 
 // release gives the buffer back, with whatever is unread in it.

@@ -48,6 +48,9 @@ type scan struct {
 	err *closeError
 }
 
+// pingPayloadLen is the length of the payload of our own Pings, in bytes.
+const pingPayloadLen = 8
+
 // maxHeld is the most that is ever held.
 const maxHeld = maxFrameHeader + maxControlPayload
 

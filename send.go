@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -25,17 +26,16 @@ func (e *writeError) Unwrap() error { return e.err }
 // corkSize is how much may gather before it is sent.
 const corkSize = 16 << 10
 
-var corks = &bufferPool{size: corkSize}
+var corks = newBufferPool(corkSize)
 
 // A sender writes frames, each in one piece: its own, or those of another that
 // it passes on as they come. Small ones of its own gather (are corked) until
 // flush, so that replies to messages that came in together leave in one system
 // call.
 type sender struct {
-	masked bool // frames are a client's
-
 	mu          sync.Mutex // guards all of the following but posted, and writes to out
 	out         io.Writer
+	masked      bool          // frames are a client's
 	keepalive   *keepalive    // notes what is sent; nil for none
 	ping        func() []byte // makes the payload of a Ping when its turn has come
 	onClose     func()        // is called when a Close frame of ours was sent; nil for none
@@ -57,11 +57,19 @@ func (s *sender) begin(client io.Writer, k *keepalive, ping func() []byte, onClo
 	s.out, s.keepalive, s.ping, s.onClose = client, k, ping, onClose
 }
 
-// beginApp has it send to an application.
+// beginApp has the sender send to an application, as a client does.
 func (s *sender) beginApp(app io.Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.out = app
+	s.out, s.masked = app, true
+}
+
+// appendClientClose appends a client's Close frame.
+func appendClientClose(p, payload []byte) []byte {
+	b := bytes.NewBuffer(p)
+	s := sender{out: b, masked: true}
+	_ = s.control(opClose, payload)
+	return b.Bytes()
 }
 
 // hold holds control frames back until something was passed on.
@@ -160,6 +168,9 @@ func (s *sender) post(opcode opcode, payload []byte) {
 		s.unlock()
 	}
 }
+
+// waiting reports whether a posted frame waits for its turn.
+func (s *sender) waiting() bool { return s.posted.Load() != nil }
 
 // failure is the error of a write that has failed, if none is under way.
 func (s *sender) failure() error {

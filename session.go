@@ -56,23 +56,19 @@ func newSession(h *Handler, r *http.Request) *session {
 		request:   r.Context(),
 		handshake: newHandshake(r),
 		nonce:     mathrand.Uint32(),
-		keepalive: keepalive{
-			interval: max(0, time.Duration(h.KeepaliveInterval)),
-			timeout:  time.Duration(h.KeepaliveTimeout),
-		},
 	}
 }
 
 // begin begins the session when the handshake is accepted.
 func (s *session) begin(stream stream) {
 	s.stream = stream
-	s.keepalive.start = time.Now() // the next handler may have taken long to accept
+	interval := max(0, time.Duration(s.handler.KeepaliveInterval))
+	s.keepalive.begin(interval, time.Duration(s.handler.KeepaliveTimeout)) // from here: to accept may have taken long
 	s.out.begin(stream, &s.keepalive, s.nextPing, s.lifecycle.sent)
-	first := never
-	if s.keepalive.interval > 0 {
-		first = s.keepalive.interval
+	if interval == 0 {
+		interval = never
 	}
-	s.lifecycle.begin(s.tick, first)
+	s.lifecycle.begin(s.tick, interval)
 	if lifetime := time.Duration(s.handler.MaxLifetime); lifetime > 0 {
 		s.plan(spread(lifetime), s.handler.ending(byLifetime))
 	}

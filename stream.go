@@ -9,15 +9,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/quic-go/quic-go/http3"
 )
 
 // A stream carries the bytes of one socket: the connection on HTTP/1.1, the
 // request body and the response on HTTP/2 and HTTP/3.
 type stream interface {
-	// wait returns when a Read has something to return, so that nobody has to
+	// Wait returns when a Read has something to return, so that nobody has to
 	// hold a buffer until then.
-	wait() error
+	Wait() error
 	// Read returns bytes or an error, never both and never neither.
 	io.Reader
 	// Write writes all of p. It fails when nothing moves for write_timeout.
@@ -41,6 +42,9 @@ type stream interface {
 	// hasServerTimeouts reports whether timeouts of the HTTP server still end reads.
 	hasServerTimeouts() bool
 }
+
+// connCtxKey is where a request's context has the connection that it came on.
+const connCtxKey caddy.CtxKey = "websocket_conn"
 
 // past is a deadline that has expired.
 var past = time.Unix(1, 0)
@@ -71,7 +75,7 @@ func newConnStream(conn, socket net.Conn, early []byte, writeTimeout time.Durati
 	}
 }
 
-func (s *connStream) wait() error {
+func (s *connStream) Wait() error {
 	if len(s.ready) > 0 {
 		return nil
 	}

@@ -68,7 +68,7 @@ func newBodyStream(w http.ResponseWriter, r *http.Request, body io.Reader, write
 	return s
 }
 
-func (s *bodyStream) wait() error {
+func (s *bodyStream) Wait() error {
 	if len(s.ready) > 0 {
 		return nil
 	}
