@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func init() {
@@ -29,7 +30,7 @@ const (
 
 	// maxCloseReason is the longest reason that a Close frame has room for, in
 	// bytes (RFC 6455 §5.5).
-	maxCloseReason = maxControlPayload - 2
+	maxCloseReason = ws.MaxControlPayload - 2
 )
 
 // CaddyModule returns the Caddy module information.

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"encoding/json"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net/http"
 	"net/url"
 	"strings"
@@ -47,14 +48,14 @@ func startAdmin(t *testing.T) (p *process, echoes map[string]*peer, client, app 
 	echoes = make(map[string]*peer)
 	for _, protocol := range protocols {
 		echoes[protocol] = p.dial(t, protocol, "/echo", "Sec-WebSocket-Protocol", "chat")
-		echoes[protocol].echo(opText, "hello")
+		echoes[protocol].echo(ws.OpText, "hello")
 	}
 	apps := make(chan *peer)
 	go func() { apps <- u.accept() }()
 	client = p.dial(t, "http1", "/app", "Authorization", "Basic YWxpY2U6aGljY3Vw") // alice:hiccup
 	app = <-apps
-	client.send(opText, "hello")
-	app.expectMasked(opText, "hello")
+	client.send(ws.OpText, "hello")
+	app.expectMasked(ws.OpText, "hello")
 	return p, echoes, client, app
 }
 
@@ -114,7 +115,7 @@ func TestAdminAPICloses(t *testing.T) {
 	}
 	p.closes(t, "?user_id=alice", 1)
 	client.expectClose(1008, "")
-	app.expectMasked(opClose, string(closePayload(1008, "")))
+	app.expectMasked(ws.OpClose, string(ws.ClosePayload(1008, "")))
 	app.rw.Close()
 	p.closes(t, "?mode=echo&reason="+url.QueryEscape(strings.Repeat("é", 61)), len(protocols)-1)
 	for _, protocol := range protocols[1:] {
@@ -138,7 +139,7 @@ func (p *process) closes(t *testing.T, what string, want int) {
 
 func TestAdminAPIErrors(t *testing.T) {
 	p := startProcess(t, "", "websocket")
-	p.dial(t, "http1", "/").echo(opText, "hello")
+	p.dial(t, "http1", "/").echo(ws.OpText, "hello")
 	for _, c := range []struct {
 		request string
 		status  int
@@ -185,7 +186,7 @@ func TestAdminAPIErrors(t *testing.T) {
 // A variable that isn't set in a script selects nothing, rather than all.
 func TestAdminAPIEmptyFilter(t *testing.T) {
 	p := startProcess(t, "", "websocket")
-	p.dial(t, "http1", "/").echo(opText, "hello")
+	p.dial(t, "http1", "/").echo(ws.OpText, "hello")
 	for _, name := range filterNames {
 		status, answer, err := p.call(http.MethodDelete, "/websocket/sessions?"+name+"=", nil)
 		if want := http.StatusBadRequest; err != nil || name != "subprotocol" && status != want {

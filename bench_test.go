@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // The benchmarks below compare passthrough with plain reverse_proxy: Caddy in a
@@ -93,8 +94,8 @@ func BenchmarkPassthroughCPU(b *testing.B) {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			p := startProcess(b, "", fmt.Sprintf(benchSite, echoUpstream(b)))
 			plain, supervised := dialBench(b, p, "/plain"), dialBench(b, p, "/supervised")
-			message := clientFrame(finBit|byte(opBinary), make([]byte, size))
-			reply := make([]byte, replyHeaderLen(size)+size)
+			message := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, size))
+			reply := make([]byte, ws.HeaderLen(size)+size)
 			round := func(conn net.Conn, n int) int64 {
 				before := cpuTime(b, p.cmd.Process.Pid)
 				for range n {
@@ -131,7 +132,7 @@ func BenchmarkPassthroughIdle(b *testing.B) {
 			p := startProcess(b, "", fmt.Sprintf(benchSite, echoUpstream(b)))
 			open := func() {
 				conn := dialBench(b, p, path)
-				conn.Write(clientFrame(finBit|byte(opText), []byte("hello")))
+				conn.Write(clientFrame(ws.FinBit|byte(ws.OpText), []byte("hello")))
 				if _, err := io.ReadFull(conn, make([]byte, 2+len("hello"))); err != nil {
 					b.Fatal(err)
 				}

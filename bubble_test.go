@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
 )
 
@@ -50,7 +52,7 @@ func pipeSession(t *testing.T, s *session, server, client net.Conn) *peer {
 		defer close(done)
 		defer s.finish()
 		s.beginEcho(&accepted{
-			stream:  newConnStream(server, server, nil, time.Duration(s.handler.WriteTimeout)),
+			stream:  stream.NewConn(server, server, nil, time.Duration(s.handler.WriteTimeout)),
 			deflate: s.handler.Compression == "on",
 		}).serve()
 	}()
@@ -87,7 +89,7 @@ func (p *peer) nextIsPing() bool {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return first[0] == finBit|byte(opPing)
+	return first[0] == ws.FinBit|byte(ws.OpPing)
 }
 
 // expectSilence makes sure that nothing comes for d.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
 	"net/http"
@@ -54,15 +55,7 @@ var testMask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
 // clientFrame makes a masked frame with the given first byte.
 func clientFrame(first byte, payload []byte) []byte {
-	frame := appendFrameHeader(nil, first, len(payload))
-	frame[1] |= maskBit
-	frame = append(frame, testMask[:]...)
-	start := len(frame)
-	frame = append(frame, payload...)
-	for i := range payload {
-		frame[start+i] ^= testMask[i%4]
-	}
-	return frame
+	return ws.AppendMaskedFrame(nil, first, testMask, payload)
 }
 
 // write sends bytes as they are.
@@ -74,15 +67,15 @@ func (p *peer) write(data ...[]byte) {
 }
 
 // send sends an unfragmented frame.
-func (p *peer) send(op opcode, payload string) {
+func (p *peer) send(op ws.Opcode, payload string) {
 	p.t.Helper()
-	p.write(clientFrame(finBit|byte(op), []byte(payload)))
+	p.write(clientFrame(ws.FinBit|byte(op), []byte(payload)))
 }
 
 // sendClose sends a Close frame.
 func (p *peer) sendClose(code int, reason string) {
 	p.t.Helper()
-	p.send(opClose, string(closePayload(code, reason)))
+	p.send(ws.OpClose, string(ws.ClosePayload(code, reason)))
 }
 
 // A frame is what a peer received.
@@ -91,7 +84,7 @@ type frame struct {
 	payload []byte
 }
 
-func (f frame) op() opcode { return opcode(f.first & 0xf) }
+func (f frame) op() ws.Opcode { return ws.Opcode(f.first & 0xf) }
 
 // tryRead receives the next frame or the error that comes in its place.
 func (p *peer) tryRead() (frame, error) {
@@ -100,7 +93,7 @@ func (p *peer) tryRead() (frame, error) {
 	if _, err := io.ReadFull(p.br, head[:]); err != nil {
 		return frame{}, err
 	}
-	if head[1]&maskBit != 0 {
+	if head[1]&ws.MaskBit != 0 {
 		return frame{}, errors.New("masked frame from a server")
 	}
 	size := uint64(head[1])
@@ -137,10 +130,10 @@ func (p *peer) read() frame {
 }
 
 // expect receives an unfragmented frame and compares it.
-func (p *peer) expect(op opcode, payload string) {
+func (p *peer) expect(op ws.Opcode, payload string) {
 	p.t.Helper()
 	f := p.read()
-	if f.first != finBit|byte(op) || string(f.payload) != payload {
+	if f.first != ws.FinBit|byte(op) || string(f.payload) != payload {
 		p.t.Fatalf("%s: got frame %#x %.60q of %d bytes, want opcode %d %.60q of %d bytes",
 			p.name, f.first, f.payload, len(f.payload), op, payload, len(payload))
 	}
@@ -150,7 +143,7 @@ func (p *peer) expect(op opcode, payload string) {
 func (p *peer) expectPing() string {
 	p.t.Helper()
 	f := p.read()
-	if f.first != finBit|byte(opPing) || len(f.payload) != pingPayloadLen {
+	if f.first != ws.FinBit|byte(ws.OpPing) || len(f.payload) != ws.PingPayloadLen {
 		p.t.Fatalf("%s: got frame %#x %.60q, want a ping", p.name, f.first, f.payload)
 	}
 	return string(f.payload)
@@ -161,7 +154,7 @@ func (p *peer) expectPing() string {
 func (p *peer) expectClose(code int, reason string) {
 	p.t.Helper()
 	f := p.read()
-	if f.first != finBit|byte(opClose) {
+	if f.first != ws.FinBit|byte(ws.OpClose) {
 		p.t.Fatalf("%s: got frame %#x %.60q, want a close frame", p.name, f.first, f.payload)
 	}
 	got, text := 1005, ""
@@ -181,7 +174,7 @@ func (p *peer) expectCloseAfterPings(code int, reason string) {
 		if err != nil {
 			p.t.Fatalf("%s: reading: %v", p.name, err)
 		}
-		if first[0] != finBit|byte(opPing) {
+		if first[0] != ws.FinBit|byte(ws.OpPing) {
 			p.expectClose(code, reason)
 			return
 		}
@@ -193,7 +186,7 @@ func (p *peer) expectCloseAfterPings(code int, reason string) {
 func (p *peer) expectEndAfterPings() {
 	p.t.Helper()
 	for {
-		if first, err := p.br.Peek(1); err != nil || first[0] != finBit|byte(opPing) {
+		if first, err := p.br.Peek(1); err != nil || first[0] != ws.FinBit|byte(ws.OpPing) {
 			p.expectEnd()
 			return
 		}
@@ -217,7 +210,7 @@ func (p *peer) expectEnd() {
 }
 
 // echo sends a message and receives it back.
-func (p *peer) echo(op opcode, payload string) {
+func (p *peer) echo(op ws.Opcode, payload string) {
 	p.t.Helper()
 	p.send(op, payload)
 	p.expect(op, payload)

@@ -11,14 +11,15 @@ import (
 
 	coder "github.com/coder/websocket"
 	"github.com/lxzan/gws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A client is a WebSocket library that others use.
 type client interface {
-	send(kind opcode, message []byte) error
+	send(kind ws.Opcode, message []byte) error
 	// sendParts sends a message in fragments.
-	sendParts(kind opcode, message []byte) error
-	receive() (kind opcode, message []byte, err error)
+	sendParts(kind ws.Opcode, message []byte) error
+	receive() (kind ws.Opcode, message []byte, err error)
 	// ping sends a Ping and waits for its Pong.
 	ping() error
 	// close closes the socket and makes sure that the server answers in kind.
@@ -62,11 +63,11 @@ func dialCoder(t *testing.T, url string, compression bool) client {
 	return c
 }
 
-func (c *coderClient) send(kind opcode, message []byte) error {
+func (c *coderClient) send(kind ws.Opcode, message []byte) error {
 	return c.Write(c.ctx, coder.MessageType(kind), message)
 }
 
-func (c *coderClient) sendParts(kind opcode, message []byte) error {
+func (c *coderClient) sendParts(kind ws.Opcode, message []byte) error {
 	w, err := c.Writer(c.ctx, coder.MessageType(kind))
 	if err != nil {
 		return err
@@ -79,9 +80,9 @@ func (c *coderClient) sendParts(kind opcode, message []byte) error {
 	return w.Close()
 }
 
-func (c *coderClient) receive() (opcode, []byte, error) {
+func (c *coderClient) receive() (ws.Opcode, []byte, error) {
 	kind, message, err := c.Read(c.ctx)
-	return opcode(kind), message, err
+	return ws.Opcode(kind), message, err
 }
 
 // ping can't wait without somebody who reads.
@@ -90,7 +91,7 @@ func (c *coderClient) ping() error {
 	go func() {
 		err := c.Ping(c.ctx)
 		if err == nil {
-			err = c.send(opText, []byte("pinged"))
+			err = c.send(ws.OpText, []byte("pinged"))
 		}
 		done <- err
 	}()
@@ -119,7 +120,7 @@ type gwsClient struct {
 }
 
 type gwsMessage struct {
-	kind opcode
+	kind ws.Opcode
 	data []byte
 }
 
@@ -131,7 +132,7 @@ func (c *gwsClient) OnClose(_ *gws.Conn, err error)     { c.closed <- err }
 
 func (c *gwsClient) OnMessage(_ *gws.Conn, m *gws.Message) {
 	defer m.Close()
-	c.messages <- gwsMessage{opcode(m.Opcode), bytes.Clone(m.Bytes())}
+	c.messages <- gwsMessage{ws.Opcode(m.Opcode), bytes.Clone(m.Bytes())}
 }
 
 func dialGws(t *testing.T, url string, compression bool) client {
@@ -163,15 +164,15 @@ func dialGws(t *testing.T, url string, compression bool) client {
 	return c
 }
 
-func (c *gwsClient) send(kind opcode, message []byte) error {
+func (c *gwsClient) send(kind ws.Opcode, message []byte) error {
 	return c.WriteMessage(gws.Opcode(kind), message)
 }
 
-func (c *gwsClient) sendParts(kind opcode, message []byte) error {
+func (c *gwsClient) sendParts(kind ws.Opcode, message []byte) error {
 	return c.WriteFile(gws.Opcode(kind), bytes.NewReader(message))
 }
 
-func (c *gwsClient) receive() (opcode, []byte, error) {
+func (c *gwsClient) receive() (ws.Opcode, []byte, error) {
 	select {
 	case m := <-c.messages:
 		return m.kind, m.data, nil
@@ -200,7 +201,7 @@ func (c *gwsClient) ping() error {
 
 // close sends the frame by itself: gws's own way cuts the line after it.
 func (c *gwsClient) close(code int, reason string) error {
-	if err := c.WriteMessage(gws.OpcodeCloseConnection, closePayload(code, reason)); err != nil {
+	if err := c.WriteMessage(gws.OpcodeCloseConnection, ws.ClosePayload(code, reason)); err != nil {
 		return err
 	}
 	select {

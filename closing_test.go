@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // answerAtOnce answers the first Close frame that an end of a tunnel receives.
@@ -24,7 +25,7 @@ func (e *tunnelEnd) answerAtOnce(isClose, answer []byte) {
 // The first Close frame decides how a session ends, however quickly the other side
 // answers it.
 func TestFirstCloseFrameDecides(t *testing.T) {
-	fromApp, fromClient := serverFrame(finBit|byte(opClose), string(closePayload(4001, "app"))), clientFrame(finBit|byte(opClose), closePayload(1000, ""))
+	fromApp, fromClient := serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "app"))), clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(1000, ""))
 	for _, c := range []struct {
 		name  string
 		first func(client, app *tunnelEnd)
@@ -64,7 +65,7 @@ func TestUnansweredClose(t *testing.T) {
 			h := &Handler{Mode: modePassthrough, KeepaliveInterval: caddy.Duration(interval)}
 			client, app := tunnelPipe(t, h, extendedConnect)
 			s := onlySession(t)
-			frame := serverFrame(finBit|byte(opClose), string(closePayload(1012, "restart")))
+			frame := serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1012, "restart")))
 			_, _ = app.Write(frame)
 			time.Sleep(closeWait + time.Second)
 			if got, want := howEnded(s), (ending{by: byUpstream, code: 1012, reason: "restart"}); got != want || !onlyEnded() {
@@ -81,13 +82,13 @@ func TestUnansweredClose(t *testing.T) {
 			h := &Handler{Mode: modePassthrough, KeepaliveInterval: caddy.Duration(interval)}
 			client, app := tunnelPipe(t, h, extendedConnect)
 			s := onlySession(t)
-			frame := clientFrame(finBit|byte(opClose), closePayload(4000, "done"))
+			frame := clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(4000, "done"))
 			_, _ = client.Write(frame)
 			time.Sleep(closeWait + time.Second)
 			if got, want := howEnded(s), (ending{by: byClient, code: 4000, reason: "done"}); got != want || !onlyEnded() {
 				t.Errorf("the session ended as %v, want %v", got, want)
 			}
-			if got, want := client.bytes(), serverFrame(finBit|byte(opClose), string(closePayload(4000, "done"))); !bytes.Equal(got, want) {
+			if got, want := client.bytes(), serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, "done"))); !bytes.Equal(got, want) {
 				t.Errorf("the client got %x, want %x", got, want)
 			}
 			if got := app.bytes(); !bytes.Equal(got, frame) {
@@ -103,7 +104,7 @@ func TestClientIsToldFirst(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		client, app := tunnelPipe(t, &Handler{Mode: modePassthrough, KeepaliveInterval: -1}, extendedConnect)
 		s := onlySession(t)
-		frame := serverFrame(finBit|byte(opBinary), letters(100))
+		frame := serverFrame(ws.FinBit|byte(ws.OpBinary), letters(100))
 		_, _ = app.Write(frame[:50])
 		synctest.Wait()
 		s.plan(0, ending{by: byAdmin, code: 4000, reason: "bye"})
@@ -113,8 +114,8 @@ func TestClientIsToldFirst(t *testing.T) {
 		}
 		_, _ = app.Write(frame[50:])
 		synctest.Wait()
-		bye := closePayload(4000, "bye")
-		if got, want := client.bytes(), append(frame, serverFrame(finBit|byte(opClose), string(bye))...); !bytes.Equal(got, want) {
+		bye := ws.ClosePayload(4000, "bye")
+		if got, want := client.bytes(), append(frame, serverFrame(ws.FinBit|byte(ws.OpClose), string(bye))...); !bytes.Equal(got, want) {
 			t.Errorf("the client got %x, want %x", got, want)
 		}
 		if !isMaskedClose(app.bytes(), bye) {
@@ -124,11 +125,11 @@ func TestClientIsToldFirst(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		_, app := tunnelPipe(t, &Handler{Mode: modePassthrough, KeepaliveInterval: -1}, extendedConnect)
 		s := onlySession(t)
-		_, _ = app.Write(serverFrame(finBit|byte(opBinary), letters(100))[:50])
+		_, _ = app.Write(serverFrame(ws.FinBit|byte(ws.OpBinary), letters(100))[:50])
 		synctest.Wait()
 		s.plan(0, ending{by: byAdmin, code: 4000, reason: "bye"})
 		time.Sleep(announceWait + time.Millisecond)
-		if !isMaskedClose(app.bytes(), closePayload(4000, "bye")) {
+		if !isMaskedClose(app.bytes(), ws.ClosePayload(4000, "bye")) {
 			t.Errorf("the application got %x while the client's frame goes on", app.bytes())
 		}
 	})
@@ -136,12 +137,12 @@ func TestClientIsToldFirst(t *testing.T) {
 
 // isMaskedClose reports whether p is one masked Close frame with a payload.
 func isMaskedClose(p, payload []byte) bool {
-	h, n, err := parseFrameHeader(p)
-	if err != nil || n == 0 || h.opcode != opClose {
+	h, n, err := ws.ParseHeader(p)
+	if err != nil || n == 0 || h.Opcode != ws.OpClose {
 		return false
 	}
 	got := slices.Clone(p[n:])
-	unmask(got, h.mask, 0)
+	ws.Mask(got, h.Mask, 0)
 	return bytes.Equal(got, payload)
 }
 
@@ -155,7 +156,7 @@ func TestCloseAcrossTheAccept(t *testing.T) {
 		body := make(bodyOf, 1)
 		r := httptest.NewRequest(http.MethodConnect, "/", nil)
 		tun := &tunnel{session: s, appDone: make(chan struct{}), setDone: func() {}}
-		tun.up = scanner{client: true}
+		tun.up = ws.Scanner{Client: true}
 		read := make(chan string)
 		go func() {
 			p := make([]byte, 100)
@@ -164,7 +165,7 @@ func TestCloseAcrossTheAccept(t *testing.T) {
 		}()
 		synctest.Wait()
 		s.begin(new(panickingStream))
-		frame := string(clientFrame(finBit|byte(opClose), closePayload(4000, "early")))
+		frame := string(clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(4000, "early")))
 		body <- frame
 		if got := <-read; got != frame {
 			t.Errorf("read %x, want %x", got, frame)
@@ -192,14 +193,14 @@ func TestEarlyFrameThroughTwoHandlers(t *testing.T) {
 			s := start(t, site)
 			p := s.raw(t, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+
-				string(clientFrame(finBit|byte(opText), []byte("early"))))
+				string(clientFrame(ws.FinBit|byte(ws.OpText), []byte("early"))))
 			for line := ""; line != "\r\n"; line = p.line() {
 				if strings.HasPrefix(line, "HTTP/") && !strings.Contains(line, "101") {
 					t.Fatal(line)
 				}
 			}
-			p.expect(opText, "early")
-			p.echo(opText, "and later")
+			p.expect(ws.OpText, "early")
+			p.echo(ws.OpText, "and later")
 			p.bye()
 		})
 	}

@@ -3,6 +3,7 @@
 package caddywebsocket
 
 import (
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,9 +15,9 @@ func TestEchoCommand(t *testing.T) {
 	p.run(t, func(msg string) bool { return msg == "server running" })
 	for _, origin := range []string{"-", "https://a.example", "https://b.example"} {
 		peer := p.dial(t, "http1", "/any/path", "Origin", origin)
-		peer.send(opPong, peer.expectPing())
-		peer.send(opText, "hello")
-		for f := peer.read(); f.op() != opText; f = peer.read() {
+		peer.send(ws.OpPong, peer.expectPing())
+		peer.send(ws.OpText, "hello")
+		for f := peer.read(); f.op() != ws.OpText; f = peer.read() {
 		}
 		peer.sendClose(1000, "")
 		peer.expectCloseAfterPings(1000, "")

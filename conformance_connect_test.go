@@ -10,6 +10,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -139,7 +140,7 @@ func TestExtendedConnectHeaders(t *testing.T) {
 					t.Errorf("%s: %s is %q", protocol, name, got)
 				}
 			}
-			p.echo(opText, "hello")
+			p.echo(ws.OpText, "hello")
 			p.bye()
 		}
 		if p := s.attempt(t, protocol, "/", "Sec-WebSocket-Version", "12"); p.res.StatusCode != http.StatusUpgradeRequired {

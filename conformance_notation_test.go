@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ func clientBytes(notation string) []byte {
 		b.Write(w.header())
 		payload := bytes.Clone(w.payload)
 		if !w.bare {
-			unmask(payload, w.mask, 0)
+			ws.Mask(payload, w.mask, 0)
 		}
 		b.Write(payload[:min(w.sent, len(payload))])
 	}
@@ -57,8 +58,8 @@ type notedFrame struct {
 	form    int // of the length: 0: the shortest, or 126 or 127
 }
 
-var opcodeLetters = map[byte]opcode{
-	'C': opContinuation, 'T': opText, 'B': opBinary, 'X': opClose, 'P': opPing, 'O': opPong,
+var opcodeLetters = map[byte]ws.Opcode{
+	'C': ws.OpContinuation, 'T': ws.OpText, 'B': ws.OpBinary, 'X': ws.OpClose, 'P': ws.OpPing, 'O': ws.OpPong,
 }
 
 // parsed are the words that have been parsed: each stands in many sessions.
@@ -87,7 +88,7 @@ func parseNewWord(word string) notedFrame {
 	}
 	f.first = byte(op)
 	if letter == strings.ToUpper(letter) {
-		f.first |= finBit
+		f.first |= ws.FinBit
 	}
 	rest, cut, isCut := strings.Cut(rest, "@")
 	f.payload = parsePayload(op, rest)
@@ -104,7 +105,7 @@ func parseNewWord(word string) notedFrame {
 func (f *notedFrame) modify(modifier string) {
 	switch modifier {
 	case "rsv1":
-		f.first |= rsv1Bit
+		f.first |= ws.RSV1Bit
 	case "rsv2":
 		f.first |= 0x20
 	case "rsv3":
@@ -120,7 +121,7 @@ func (f *notedFrame) modify(modifier string) {
 	case "huge":
 		f.form = 127
 	case "z":
-		f.first |= rsv1Bit
+		f.first |= ws.RSV1Bit
 		f.plain, f.payload = f.payload, deflateMessage(string(f.payload))
 	default:
 		panic("unknown modifier " + modifier)
@@ -135,22 +136,22 @@ func (f *notedFrame) header() []byte {
 	case 127:
 		head = binary.BigEndian.AppendUint64([]byte{f.first, 127}, uint64(len(f.payload)))
 	default:
-		head = appendFrameHeader(nil, f.first, len(f.payload))
+		head = ws.AppendHeader(nil, f.first, len(f.payload))
 	}
-	if f.first&0xf >= byte(opClose) && len(f.payload) > maxControlPayload && f.form == 0 {
+	if f.first&0xf >= byte(ws.OpClose) && len(f.payload) > ws.MaxControlPayload && f.form == 0 {
 		head = binary.BigEndian.AppendUint16([]byte{f.first, 126}, uint16(len(f.payload)))
 	}
 	if !f.bare {
-		head[1] |= maskBit
+		head[1] |= ws.MaskBit
 		head = append(head, f.mask[:]...)
 	}
 	return head
 }
 
-func parsePayload(op opcode, s string) []byte {
-	if op == opClose && s != "" && s[0] >= '0' && s[0] <= '9' {
+func parsePayload(op ws.Opcode, s string) []byte {
+	if op == ws.OpClose && s != "" && s[0] >= '0' && s[0] <= '9' {
 		code, reason, _ := strings.Cut(s, ",")
-		return append(binary.BigEndian.AppendUint16(nil, uint16(number(code))), parsePayload(opText, reason)...)
+		return append(binary.BigEndian.AppendUint16(nil, uint16(number(code))), parsePayload(ws.OpText, reason)...)
 	}
 	if size, ok := strings.CutPrefix(s, "%"); ok {
 		return []byte(letters(number(size)))
@@ -178,12 +179,12 @@ func number(s string) int {
 // Close may have a tilde in place of the comma: then the reason has to contain
 // what follows.
 func matches(word string, first byte, payload []byte) bool {
-	if code, part, ok := strings.Cut(word, "~"); ok && first == finBit|byte(opClose) {
+	if code, part, ok := strings.Cut(word, "~"); ok && first == ws.FinBit|byte(ws.OpClose) {
 		want := parseWord(code).payload
 		return len(payload) >= 2 && bytes.Equal(payload[:2], want) && strings.Contains(string(payload[2:]), part)
 	}
 	want := parseWord(word)
-	if first&rsv1Bit == 0 || want.plain == nil {
+	if first&ws.RSV1Bit == 0 || want.plain == nil {
 		return first == want.first && bytes.Equal(payload, want.payload)
 	}
 	message, code := inflateAll(payload)

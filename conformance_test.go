@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"bytes"
 	"fmt"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"slices"
 	"strings"
@@ -116,9 +117,9 @@ func (p *peer) readEvent() (first byte, payload []byte) {
 	for frames := 1; ; frames++ {
 		f := p.read()
 		switch {
-		case f.op().isControl():
+		case f.op().IsControl():
 			return f.first, f.payload
-		case p.partial == nil && f.op() == opContinuation, p.partial != nil && f.first&0x7f != 0:
+		case p.partial == nil && f.op() == ws.OpContinuation, p.partial != nil && f.first&0x7f != 0:
 			p.t.Fatalf("%s: first byte %#x, %d frames into a message", p.name, f.first, frames)
 		case p.partial == nil:
 			p.partial = &frame{first: f.first}
@@ -126,8 +127,8 @@ func (p *peer) readEvent() (first byte, payload []byte) {
 			p.t.Fatalf("%s: the first frame of a message is empty", p.name)
 		}
 		p.partial.payload = append(p.partial.payload, f.payload...)
-		if f.first&finBit != 0 {
-			first, payload = p.partial.first|finBit, p.partial.payload
+		if f.first&ws.FinBit != 0 {
+			first, payload = p.partial.first|ws.FinBit, p.partial.payload
 			if frames > 1 && len(payload) <= maxEchoFrame {
 				p.t.Errorf("%s: %d bytes came in %d frames", p.name, len(payload), frames)
 			}
@@ -174,7 +175,7 @@ func TestNothingComesBackForPartsOfFrames(t *testing.T) {
 				p.write(whole[cut:])
 				first, payload := p.readEvent()
 				if notation[0] == 'P' {
-					first ^= byte(opPing ^ opPong)
+					first ^= byte(ws.OpPing ^ ws.OpPong)
 				}
 				if !matches(notation, first, payload) {
 					t.Errorf("%s, cut after %d bytes: got %#x %q", notation, cut, first, bytes.TrimSpace(payload))

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"fmt"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"strings"
 )
 
@@ -88,7 +89,7 @@ var sequences = []struct {
 // and so that nothing but its first impossible byte can be what ends the socket.
 var utf8Text = func() (exchanges []exchange) {
 	for _, s := range sequences {
-		text := parsePayload(opText, s.bytes)
+		text := parsePayload(ws.OpText, s.bytes)
 		var pieces strings.Builder
 		pieces.WriteString("t:")
 		for _, b := range text {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // browserAccept is what browsers send when they open a page.
@@ -133,7 +134,7 @@ func TestConsole(t *testing.T) {
 				t.Errorf("elsewhere: got %.60q, want the next handler's answer", body)
 			}
 			p := s.dial(t, protocol, "/ws", "Accept", browserAccept)
-			p.echo(opText, "hello")
+			p.echo(ws.OpText, "hello")
 			p.bye()
 		})
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // The benchmarks below show what the module's parts cost, beside bare gorilla
@@ -40,10 +42,10 @@ func BenchmarkEcho(b *testing.B) {
 }
 
 func echoLoop(stream *loopStream) {
-	h := &Handler{BufferSize: defaultBufferSize, buffers: newBufferPool(defaultBufferSize + maxFrameHeader)}
+	h := &Handler{BufferSize: defaultBufferSize, buffers: ws.NewBufferPool(defaultBufferSize + ws.MaxHeader)}
 	s := newSession(h, httptest.NewRequest("GET", "/", nil))
 	s.stream = stream
-	s.out.begin(stream, &s.keepalive, nil, nil)
+	s.out.Begin(stream, &s.keepalive, nil, nil)
 	_ = newEcho(s, true).messages()
 }
 
@@ -54,7 +56,7 @@ func BenchmarkEchoCompressed(b *testing.B) {
 		for _, data := range []struct{ name, message string }{{"records", records(size)}, {"noise", noise(size)}} {
 			b.Run(fmt.Sprintf("%d/%s", size, data.name), func(b *testing.B) {
 				stream := &loopStream{
-					message: clientFrame(finBit|rsv1Bit|byte(opBinary), deflateMessage(data.message)), left: b.N,
+					message: clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), deflateMessage(data.message)), left: b.N,
 				}
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
@@ -97,7 +99,7 @@ func echoGorilla(w http.ResponseWriter, r *http.Request) {
 
 // A loopStream has one message come in again and again.
 type loopStream struct {
-	stream
+	stream.Stream
 	message []byte
 	at      int
 	left    int
@@ -105,14 +107,14 @@ type loopStream struct {
 }
 
 func newLoopStream(size, count int) *loopStream {
-	return &loopStream{message: clientFrame(finBit|byte(opBinary), make([]byte, size)), left: count}
+	return &loopStream{message: clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, size)), left: count}
 }
 
 func (s *loopStream) Wait() error { return nil }
 
 func (s *loopStream) Read(p []byte) (int, error) {
 	if s.left == 0 {
-		return 0, &peerCloseError{}
+		return 0, &ws.PeerClose{}
 	}
 	n := copy(p, s.message[s.at:])
 	if s.at += n; s.at == len(s.message) {

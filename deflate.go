@@ -7,6 +7,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/klauspost/compress/flate"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 const (
@@ -33,37 +34,37 @@ var (
 		return w
 	}}
 	// plains hold what has just been inflated.
-	plains = newBufferPool(4 << 10)
+	plains = ws.NewBufferPool(4 << 10)
 	// mediumBlocks hold what there is to inflate. For plain messages, a buffer
 	// of this size would not be worth the copy.
-	mediumBlocks = newBufferPool(16 << 10)
+	mediumBlocks = ws.NewBufferPool(16 << 10)
 )
 
 // deflated echoes a compressed message, compressed. No window is kept between
 // messages, in either direction, so a socket without a message in flight costs
 // no more than an uncompressed one.
-func (e *echo) deflated(h frameHeader, n int) error {
-	e.in.begin(h, n)
-	c := &compressed{echo: e, opcode: h.opcode, fin: h.fin, gathered: newGrowingBuffer(e.handler.buffers.first())}
-	defer c.gathered.release()
+func (e *echo) deflated(h ws.Header, n int) error {
+	e.in.Begin(h, n)
+	c := &compressed{echo: e, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(e.handler.buffers.First())}
+	defer c.gathered.Release()
 	if c.err = c.gather(); c.err != nil {
 		return c.inflate()
 	}
-	m := e.begin(byte(h.opcode) | rsv1Bit)
+	m := e.begin(byte(h.Opcode) | ws.RSV1Bit)
 	m.drop = len(flushMarker)
-	defer m.release()
+	defer m.Release()
 	defer m.giveBack()
 	c.to = m
 	if err := c.inflate(); err != nil {
 		return err
 	}
-	c.gathered.release()
+	c.gathered.Release()
 	e.received.add(1, 0)
-	return m.send(finBit)
+	return m.send(ws.FinBit)
 }
 
 var (
-	errCorruptDeflate = &closeError{websocket.CloseInvalidFramePayloadData, "corrupt compressed data"}
+	errCorruptDeflate = &ws.CloseError{Code: websocket.CloseInvalidFramePayloadData, Reason: "corrupt compressed data"}
 	// errUnfinished is where the check of a message ends that is not whole yet.
 	errUnfinished = errors.New("unfinished message")
 )
@@ -72,9 +73,9 @@ var (
 // deflateTail after it. It gathers up to a block before that is inflated.
 type compressed struct {
 	*echo
-	opcode   opcode
+	opcode   ws.Opcode
 	fin      bool // the current frame is the last
-	gathered growingBuffer
+	gathered ws.GrowingBuffer
 	ahead    []byte    // gathered and not yet inflated
 	inTail   bool      // what is ahead is of the tail
 	to       *outgoing // where it goes; nil while it is only checked
@@ -86,47 +87,47 @@ type compressed struct {
 // error.
 func (c *compressed) gather() (err error) {
 	g := &c.gathered
-	g.n = 0
-	defer func() { c.ahead = g.buf.p[:g.n] }()
-	for checked := 0; !c.whole() && !(g.full() && g.from == blocks); {
-		if !c.in.more() && c.to == nil && g.n > 4*checked {
+	g.N = 0
+	defer func() { c.ahead = g.Buf.P[:g.N] }()
+	for checked := 0; !c.whole() && !(g.Full() && g.From == ws.Blocks); {
+		if !c.in.More() && c.to == nil && g.N > 4*checked {
 			// The rest may never come, and what is wrong should show.
-			checked = g.n
+			checked = g.N
 			if err := c.check(); err != nil {
 				return err
 			}
 		}
 		switch {
-		case c.in.remaining == 0:
+		case c.in.Remaining == 0:
 			h, n, err := c.nextData()
 			if err != nil {
 				return err
 			}
-			c.in.begin(h, n)
-			c.fin = h.fin
-		case g.full():
+			c.in.Begin(h, n)
+			c.fin = h.Fin
+		case g.Full():
 			limit := mediumBlocks
-			if g.from == mediumBlocks {
-				limit = blocks
+			if g.From == mediumBlocks {
+				limit = ws.Blocks
 			}
-			g.grow(limit)
+			g.Grow(limit)
 		default:
-			n, err := c.in.payload(g.buf.p[g.n:])
+			n, err := c.in.Payload(g.Buf.P[g.N:])
 			if err != nil {
 				return err
 			}
-			g.n += n
+			g.N += n
 		}
 	}
 	return nil
 }
 
 // whole reports whether all of the message has been received.
-func (c *compressed) whole() bool { return c.fin && c.in.remaining == 0 }
+func (c *compressed) whole() bool { return c.fin && c.in.Remaining == 0 }
 
 // check finds what is wrong with what has gathered.
 func (c *compressed) check() error {
-	c.ahead, c.err = c.gathered.buf.p[:c.gathered.n], errUnfinished
+	c.ahead, c.err = c.gathered.Buf.P[:c.gathered.N], errUnfinished
 	err := c.inflate()
 	c.err, c.failed = nil, false
 	if err == errUnfinished {
@@ -142,28 +143,28 @@ func (c *compressed) inflate() error {
 	if err := inflater.(flate.Resetter).Reset(c, nil); err != nil {
 		return err
 	}
-	plain := plains.get()
-	defer plains.put(plain)
-	text := textChecker(c.opcode)
+	plain := plains.Get()
+	defer plains.Put(plain)
+	text := ws.CheckText(c.opcode)
 	for size := int64(0); ; {
-		n, err := c.readPlain(inflater, plain.p)
+		n, err := c.readPlain(inflater, plain.P)
 		last := err == io.EOF
 		if err := c.checkSize(size, int64(n)); err != nil {
 			return err
 		}
 		size += int64(n)
 		switch {
-		case text != nil && !text.write(plain.p[:n]):
-			return errInvalidUTF8
+		case text != nil && !text.Write(plain.P[:n]):
+			return ws.ErrInvalidUTF8
 		case c.failed:
 			return c.err
 		case err != nil && !last:
 			return errCorruptDeflate
-		case text != nil && last && !text.complete():
-			return errInvalidUTF8
+		case text != nil && last && !text.Complete():
+			return ws.ErrInvalidUTF8
 		}
 		if c.to != nil {
-			err = c.to.compress(plain.p[:n], last)
+			err = c.to.compress(plain.P[:n], last)
 		}
 		if err != nil || last {
 			return err
@@ -233,7 +234,7 @@ func (c *compressed) fill() error {
 func (m *outgoing) compress(p []byte, last bool) error {
 	m.took(len(p))
 	if m.deflater == nil {
-		if last && len(p) < leastDeflated && m.n == maxReplyHeader {
+		if last && len(p) < leastDeflated && m.N == ws.MaxServerHeader {
 			return flate.StatelessDeflate(m, p, false, nil)
 		}
 		m.deflater = deflaters.Get().(*flate.Writer)
@@ -245,7 +246,7 @@ func (m *outgoing) compress(p []byte, last bool) error {
 	switch {
 	case last:
 		return m.endBlock()
-	case m.n > blocks.size:
+	case m.N > ws.Blocks.Size:
 		return m.pause()
 	}
 	return nil
@@ -259,7 +260,7 @@ func (m *outgoing) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		n := copy(room, rest)
-		m.n += n
+		m.N += n
 		rest = rest[n:]
 	}
 	return len(p), nil
@@ -284,12 +285,12 @@ func (m *outgoing) giveBack() {
 // pause gives up what can be before the client is waited for, in the middle of a
 // message: the deflater, and a long buffer.
 func (m *outgoing) pause() error {
-	if err := m.endBlock(); err != nil || m.n <= blocks.size {
+	if err := m.endBlock(); err != nil || m.N <= ws.Blocks.Size {
 		return err
 	}
 	if err := m.send(0); err != nil {
 		return err
 	}
-	m.exchange(m.handler.buffers.first())
+	m.Exchange(m.handler.buffers.First())
 	return nil
 }

@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"bytes"
 	"compress/flate"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	mathrand "math/rand/v2"
 	"slices"
@@ -50,26 +51,26 @@ func TestDeflate(t *testing.T) {
 			"", "Hello", letters(4096), letters(65536), letters(300_000), strings.Repeat("a", 1<<20),
 			noise(65536), noise(200_000),
 		} {
-			op := opBinary
+			op := ws.OpBinary
 			if utf8.ValidString(message) {
-				op = opText
+				op = ws.OpText
 			}
 			compressed := deflateMessage(message)
 			cut := len(compressed) / 3
 			go p.rw.Write(bytes.Join([][]byte{
-				clientFrame(rsv1Bit|byte(op), compressed[:cut]),
-				clientFrame(finBit|byte(opPing), nil),
+				clientFrame(ws.RSV1Bit|byte(op), compressed[:cut]),
+				clientFrame(ws.FinBit|byte(ws.OpPing), nil),
 				clientFrame(0, nil),
-				clientFrame(finBit, compressed[cut:]),
+				clientFrame(ws.FinBit, compressed[cut:]),
 			}, nil))
-			p.expect(opPong, "")
+			p.expect(ws.OpPong, "")
 			f := p.read()
-			if f.first&^finBit != rsv1Bit|byte(op) {
+			if f.first&^ws.FinBit != ws.RSV1Bit|byte(op) {
 				t.Fatalf("first byte of the reply is %#x", f.first)
 			}
 			got, frames := f.payload, 1
-			for f.first&finBit == 0 {
-				if f = p.read(); f.first&^finBit != 0 {
+			for f.first&ws.FinBit == 0 {
+				if f = p.read(); f.first&^ws.FinBit != 0 {
 					t.Fatalf("first byte of a continuation is %#x", f.first)
 				}
 				got = append(got, f.payload...)
@@ -82,7 +83,7 @@ func TestDeflate(t *testing.T) {
 				t.Errorf("%d bytes came back in %d frames", len(message), frames)
 			}
 		}
-		p.echo(opText, "not compressed")
+		p.echo(ws.OpText, "not compressed")
 		p.bye()
 	})
 }
@@ -95,22 +96,22 @@ func TestDeflateLongMessages(t *testing.T) {
 		rest := deflateMessage(message)
 		var stream []byte
 		pings := 0
-		for first := byte(rsv1Bit | opBinary); ; first = 0 {
+		for first := byte(ws.RSV1Bit | ws.OpBinary); ; first = 0 {
 			n := min(len(rest), rng.IntN(1<<rng.IntN(18)))
 			if n == len(rest) {
-				stream = append(stream, clientFrame(finBit|first, rest)...)
+				stream = append(stream, clientFrame(ws.FinBit|first, rest)...)
 				break
 			}
 			stream = append(stream, clientFrame(first, rest[:n])...)
 			rest = rest[n:]
 			if rng.IntN(4) == 0 {
-				stream = append(stream, clientFrame(finBit|byte(opPing), nil)...)
+				stream = append(stream, clientFrame(ws.FinBit|byte(ws.OpPing), nil)...)
 				pings++
 			}
 		}
 		for _, sizes := range [][]byte{nil, {0}, {200, 3, 255}} {
 			r := readOurs(t, stream, sizes, true)
-			if len(r.messages) != 1 || r.messages[0] != itoa(int(opBinary))+" "+message || len(r.pings) != pings {
+			if len(r.messages) != 1 || r.messages[0] != itoa(int(ws.OpBinary))+" "+message || len(r.pings) != pings {
 				t.Fatalf("%d bytes, in pieces of %d: %d messages and %d pongs came back, then %v",
 					len(message), sizes, len(r.messages), len(r.pings), r.err)
 			}
@@ -140,9 +141,9 @@ func TestCorruptDeflateShowsEarly(t *testing.T) {
 				p := pipe(t, &Handler{Compression: "on"})
 				payload := append(deflateMessage(noise(good)), flushMarker...)
 				payload = append(payload, 0x07) // a block of the reserved type
-				enough := len(payload) + min(4*len(payload), blocks.size) + piece
+				enough := len(payload) + min(4*len(payload), ws.Blocks.Size) + piece
 				payload = append(payload, make([]byte, 1<<20)...)
-				stream := clientFrame(finBit|rsv1Bit|byte(opBinary), payload)
+				stream := clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), payload)
 				go func() {
 					for piece := range slices.Chunk(stream[:len(stream)-len(payload)+enough], piece) {
 						p.rw.Write(piece)

@@ -6,12 +6,13 @@ import (
 	"net/http"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // An echo sends every message back as it came: the same type, the same bytes.
 type echo struct {
 	*session
-	in    *receiver
+	in    *ws.Reader
 	limit int64    // of a message, in bytes; 0: none
 	reply outgoing // the message that long or deflated is at
 }
@@ -20,7 +21,7 @@ func newEcho(s *session, deflate bool) *echo {
 	return &echo{
 		session: s,
 		limit:   s.handler.MaxMessageSize,
-		in:      newReceiver(s.stream, &s.keepalive, s.handler.buffers, s.out.flush, deflate),
+		in:      ws.NewReader(s.stream, &s.keepalive, s.handler.buffers, s.out.Flush, deflate),
 	}
 }
 
@@ -44,14 +45,14 @@ func (s *session) beginEcho(a *accepted) *echo {
 // serve echoes until the socket has closed.
 func (e *echo) serve() {
 	err := e.messages()
-	if errors.Is(err, errCloseSent) {
+	if errors.Is(err, ws.ErrCloseSent) {
 		// The timer has begun the closing handshake.
-		if err = e.in.discard(); err == nil {
-			err = &peerCloseError{}
+		if err = e.in.Discard(); err == nil {
+			err = &ws.PeerClose{}
 		}
 	}
 	e.close(err)
-	e.in.release()
+	e.in.Release()
 }
 
 // messages echoes until err says why it can't go on.
@@ -62,9 +63,9 @@ func (e *echo) messages() error {
 			return err
 		}
 		switch {
-		case h.rsv == rsv1Bit:
+		case h.RSV == ws.RSV1Bit:
 			err = e.deflated(h, n)
-		case h.fin && e.in.fits(h, n):
+		case h.Fin && e.in.Fits(h, n):
 			err = e.short(h, n)
 		default:
 			err = e.long(h, n)
@@ -77,24 +78,24 @@ func (e *echo) messages() error {
 
 // nextData receives the header of the next frame of a message, and answers the
 // control frames before it.
-func (e *echo) nextData() (frameHeader, int, error) {
+func (e *echo) nextData() (ws.Header, int, error) {
 	for {
-		h, n, err := e.in.next()
-		if err != nil || !h.opcode.isControl() {
+		h, n, err := e.in.NextHeader()
+		if err != nil || !h.Opcode.IsControl() {
 			return h, n, err
 		}
-		payload, err := e.in.whole(h, n, nil)
+		payload, err := e.in.Whole(h, n, nil)
 		if err != nil {
 			return h, n, err
 		}
-		switch h.opcode {
-		case opClose:
-			return h, n, parseClose(payload)
-		case opPing:
-			err = e.sendBack(finBit|byte(opPong), n, len(payload))
+		switch h.Opcode {
+		case ws.OpClose:
+			return h, n, ws.ParseClose(payload)
+		case ws.OpPing:
+			err = e.sendBack(ws.FinBit|byte(ws.OpPong), n, len(payload))
 		default: // a Pong
 			e.pong(payload)
-			e.in.skip(n + len(payload))
+			e.in.Skip(n + len(payload))
 		}
 		if err != nil {
 			return h, n, err
@@ -105,66 +106,66 @@ func (e *echo) nextData() (frameHeader, int, error) {
 // checkSize checks that a message of size bytes may have more.
 func (e *echo) checkSize(size, more int64) error {
 	if e.limit > 0 && more > e.limit-size {
-		return &closeError{websocket.CloseMessageTooBig, fmt.Sprintf("message of more than %d bytes", e.limit)}
+		return &ws.CloseError{Code: websocket.CloseMessageTooBig, Reason: fmt.Sprintf("message of more than %d bytes", e.limit)}
 	}
 	return nil
 }
 
 // short echoes a message that is one frame and fits in the receive buffer.
-func (e *echo) short(h frameHeader, n int) error {
-	if err := e.checkSize(0, h.length); err != nil {
+func (e *echo) short(h ws.Header, n int) error {
+	if err := e.checkSize(0, h.Length); err != nil {
 		return err
 	}
-	text := textChecker(h.opcode)
-	payload, err := e.in.whole(h, n, text)
+	text := ws.CheckText(h.Opcode)
+	payload, err := e.in.Whole(h, n, text)
 	if err != nil {
 		return err
 	}
-	if text != nil && !text.complete() {
-		return errInvalidUTF8
+	if text != nil && !text.Complete() {
+		return ws.ErrInvalidUTF8
 	}
 	e.received.add(1, len(payload))
 	e.sent.add(1, len(payload))
-	return e.sendBack(finBit|byte(h.opcode), n, len(payload))
+	return e.sendBack(ws.FinBit|byte(h.Opcode), n, len(payload))
 }
 
 // sendBack sends the frame that lies unread in the receive buffer back from where
 // it lies.
 func (e *echo) sendBack(first byte, n, size int) error {
-	frame := e.in.reply(first, n, size)
-	return e.out.send(frame, e.in.more())
+	frame := e.in.Reply(first, n, size)
+	return e.out.Send(frame, e.in.More())
 }
 
 // long echoes a message of many frames or of one that is too long for the
 // receive buffer: in one frame if it is no longer than maxEchoFrame, else in
 // several.
-func (e *echo) long(h frameHeader, n int) error {
-	m := e.begin(byte(h.opcode))
-	defer m.release()
-	text := textChecker(h.opcode)
+func (e *echo) long(h ws.Header, n int) error {
+	m := e.begin(byte(h.Opcode))
+	defer m.Release()
+	text := ws.CheckText(h.Opcode)
 	var size int64
 	for {
-		if err := e.checkSize(size, h.length); err != nil {
+		if err := e.checkSize(size, h.Length); err != nil {
 			return err
 		}
-		size += h.length
-		e.in.begin(h, n)
-		for e.in.remaining > 0 {
+		size += h.Length
+		e.in.Begin(h, n)
+		for e.in.Remaining > 0 {
 			room, err := m.room()
 			if err != nil {
 				return err
 			}
-			k, err := e.in.payload(room)
+			k, err := e.in.Payload(room)
 			if err != nil {
 				return err
 			}
-			if text != nil && !text.write(room[:k]) {
-				return errInvalidUTF8
+			if text != nil && !text.Write(room[:k]) {
+				return ws.ErrInvalidUTF8
 			}
-			m.n += k
+			m.N += k
 			m.took(k)
 		}
-		if h.fin {
+		if h.Fin {
 			break
 		}
 		var err error
@@ -172,11 +173,11 @@ func (e *echo) long(h frameHeader, n int) error {
 			return err
 		}
 	}
-	if text != nil && !text.complete() {
-		return errInvalidUTF8
+	if text != nil && !text.Complete() {
+		return ws.ErrInvalidUTF8
 	}
 	e.received.add(1, 0)
-	return m.send(finBit)
+	return m.send(ws.FinBit)
 }
 
 // close ends the socket after err, with what of the closing handshake is left
@@ -186,13 +187,13 @@ func (e *echo) close(err error) {
 	if end.code == closeNone {
 		return
 	}
-	_ = e.out.control(opClose, end.payload()) // unless the timer has
+	_ = e.out.Control(ws.OpClose, end.payload()) // unless the timer has
 	if end.code == websocket.CloseMessageTooBig {
 		// The client broke no rule of RFC 6455, so it may say its part.
-		_ = e.in.discard()
+		_ = e.in.Discard()
 	}
-	_, clientClosed := errors.AsType[*peerCloseError](err)
-	if e.stream.hangUp(clientClosed) {
-		e.in.drain()
+	_, clientClosed := errors.AsType[*ws.PeerClose](err)
+	if e.stream.CloseWrite(clientClosed) {
+		e.in.Drain()
 	}
 }

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"bytes"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -24,17 +25,17 @@ func onEveryProtocol(t *testing.T, site string, f func(t *testing.T, s *server, 
 }
 
 // readMessage receives a whole message and says in how many frames it came.
-func (p *peer) readMessage() (op opcode, payload []byte, frames int) {
+func (p *peer) readMessage() (op ws.Opcode, payload []byte, frames int) {
 	p.t.Helper()
 	for {
 		f := p.read()
 		if frames++; frames == 1 {
 			op = f.op()
-		} else if f.op() != opContinuation {
+		} else if f.op() != ws.OpContinuation {
 			p.t.Fatalf("%s: opcode %d in the middle of a message", p.name, f.op())
 		}
 		payload = append(payload, f.payload...)
-		if f.first&finBit != 0 {
+		if f.first&ws.FinBit != 0 {
 			return op, payload, frames
 		}
 	}
@@ -57,9 +58,9 @@ func TestEchoSizes(t *testing.T) {
 			65610, 65611, 200_000, 3 << 20,
 		} {
 			want := letters(size)
-			go p.rw.Write(clientFrame(finBit|byte(opText), []byte(want)))
+			go p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpText), []byte(want)))
 			op, got, frames := p.readMessage()
-			if op != opText || string(got) != want {
+			if op != ws.OpText || string(got) != want {
 				t.Fatalf("%d bytes: another message of %d bytes came back", size, len(got))
 			}
 			if size <= maxEchoFrame && frames != 1 {
@@ -76,11 +77,11 @@ func TestEchoPipelined(t *testing.T) {
 		var sent bytes.Buffer
 		const n = 3000
 		for i := range n {
-			sent.Write(clientFrame(finBit|byte(opBinary), []byte(strings.Repeat("m", i%300)+strconv.Itoa(i))))
+			sent.Write(clientFrame(ws.FinBit|byte(ws.OpBinary), []byte(strings.Repeat("m", i%300)+strconv.Itoa(i))))
 		}
 		go p.rw.Write(sent.Bytes())
 		for i := range n {
-			p.expect(opBinary, strings.Repeat("m", i%300)+strconv.Itoa(i))
+			p.expect(ws.OpBinary, strings.Repeat("m", i%300)+strconv.Itoa(i))
 		}
 		p.bye()
 	})
@@ -90,14 +91,14 @@ func TestEchoChopped(t *testing.T) {
 	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
 		p := s.dial(t, protocol, "/")
 		text := "¢€𐍈 in pieces"
-		for _, b := range clientFrame(finBit|byte(opText), []byte(text)) {
+		for _, b := range clientFrame(ws.FinBit|byte(ws.OpText), []byte(text)) {
 			p.write([]byte{b})
 		}
-		p.expect(opText, text)
-		for _, b := range append(clientFrame(byte(opText), []byte(text)), clientFrame(finBit, []byte(text))...) {
+		p.expect(ws.OpText, text)
+		for _, b := range append(clientFrame(byte(ws.OpText), []byte(text)), clientFrame(ws.FinBit, []byte(text))...) {
 			p.write([]byte{b})
 		}
-		p.expect(opText, text+text)
+		p.expect(ws.OpText, text+text)
 		p.bye()
 	})
 }
@@ -105,27 +106,27 @@ func TestEchoChopped(t *testing.T) {
 func TestEchoFragments(t *testing.T) {
 	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
 		p := s.dial(t, protocol, "/")
-		p.write(clientFrame(byte(opText), []byte("a \xe2")))
-		p.send(opPing, "between")
-		p.expect(opPong, "between")
+		p.write(clientFrame(byte(ws.OpText), []byte("a \xe2")))
+		p.send(ws.OpPing, "between")
+		p.expect(ws.OpPong, "between")
 		p.write(clientFrame(0, nil), clientFrame(0, []byte("\x82")), clientFrame(0, []byte("\xac ")))
-		p.send(opPong, "unsolicited")
-		p.write(clientFrame(finBit, []byte("b")))
-		p.expect(opText, "a € b")
+		p.send(ws.OpPong, "unsolicited")
+		p.write(clientFrame(ws.FinBit, []byte("b")))
+		p.expect(ws.OpText, "a € b")
 
-		p.write(clientFrame(byte(opBinary), nil), clientFrame(finBit, nil))
-		p.expect(opBinary, "")
+		p.write(clientFrame(byte(ws.OpBinary), nil), clientFrame(ws.FinBit, nil))
+		p.expect(ws.OpBinary, "")
 
 		// More than fits in one frame, in fragments that fit in no buffer evenly.
 		want := letters(500_000)
 		var sent []byte
-		first := byte(opText)
+		first := byte(ws.OpText)
 		for rest := want; rest != ""; {
 			n := min(len(rest), 7001)
 			sent = append(sent, clientFrame(first, []byte(rest[:n]))...)
 			rest, first = rest[n:], 0
 		}
-		sent = append(sent, clientFrame(finBit, nil)...)
+		sent = append(sent, clientFrame(ws.FinBit, nil)...)
 		go p.rw.Write(sent)
 		if _, got, _ := p.readMessage(); string(got) != want {
 			t.Fatalf("another message of %d bytes came back", len(got))
@@ -138,12 +139,12 @@ func TestEchoMillionFragments(t *testing.T) {
 	s := start(t, "websocket")
 	p := s.dial(t, "http1", "/")
 	const n = 1_000_000
-	sent := clientFrame(byte(opText), nil)
+	sent := clientFrame(byte(ws.OpText), nil)
 	fragment := clientFrame(0, []byte("f"))
 	for range n {
 		sent = append(sent, fragment...)
 	}
-	sent = append(sent, clientFrame(finBit, nil)...)
+	sent = append(sent, clientFrame(ws.FinBit, nil)...)
 	go p.rw.Write(sent)
 	if _, got, _ := p.readMessage(); string(got) != strings.Repeat("f", n) {
 		t.Fatalf("another message of %d bytes came back", len(got))
@@ -155,14 +156,14 @@ func TestPongsStandInOrder(t *testing.T) {
 	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
 		p := s.dial(t, protocol, "/")
 		var sent []byte
-		for size := range maxControlPayload + 1 {
-			sent = append(sent, clientFrame(finBit|byte(opPing), []byte(strings.Repeat("p", size)))...)
-			sent = append(sent, clientFrame(finBit|byte(opText), []byte(strconv.Itoa(size)))...)
+		for size := range ws.MaxControlPayload + 1 {
+			sent = append(sent, clientFrame(ws.FinBit|byte(ws.OpPing), []byte(strings.Repeat("p", size)))...)
+			sent = append(sent, clientFrame(ws.FinBit|byte(ws.OpText), []byte(strconv.Itoa(size)))...)
 		}
 		p.write(sent)
-		for size := range maxControlPayload + 1 {
-			p.expect(opPong, strings.Repeat("p", size))
-			p.expect(opText, strconv.Itoa(size))
+		for size := range ws.MaxControlPayload + 1 {
+			p.expect(ws.OpPong, strings.Repeat("p", size))
+			p.expect(ws.OpText, strconv.Itoa(size))
 		}
 		p.bye()
 	})
@@ -173,8 +174,8 @@ func TestEchoGibibyte(t *testing.T) {
 	const size = 1 << 30
 	s := start(t, "websocket")
 	p := s.dial(t, "http1", "/")
-	p.scratch = make([]byte, longBlocks.size)
-	p.echo(opBinary, letters(maxEchoFrame))
+	p.scratch = make([]byte, ws.LongBlocks.Size)
+	p.echo(ws.OpBinary, letters(maxEchoFrame))
 	block := make([]byte, 1<<20)
 	for i := range block {
 		block[i] = byte(i * 31 >> 3)
@@ -183,8 +184,8 @@ func TestEchoGibibyte(t *testing.T) {
 	debug.FreeOSMemory()
 	before := residentMemory(t)
 	go func() {
-		head := appendFrameHeader(nil, finBit|byte(opBinary), size)
-		head[1] |= maskBit
+		head := ws.AppendHeader(nil, ws.FinBit|byte(ws.OpBinary), size)
+		head[1] |= ws.MaskBit
 		p.rw.Write(append(head, 0, 0, 0, 0)) // a key that changes nothing
 		for range size / len(block) {
 			if _, err := p.rw.Write(block); err != nil {
@@ -196,7 +197,7 @@ func TestEchoGibibyte(t *testing.T) {
 	want := block
 	for got := 0; got < size; {
 		f := p.read()
-		if got == 0 && f.op() != opBinary || got > 0 && f.op() != opContinuation {
+		if got == 0 && f.op() != ws.OpBinary || got > 0 && f.op() != ws.OpContinuation {
 			t.Fatalf("opcode %d after %d bytes", f.op(), got)
 		}
 		got += len(f.payload)
@@ -210,7 +211,7 @@ func TestEchoGibibyte(t *testing.T) {
 				grown = max(grown, residentMemory(t)-before)
 			}
 		}
-		if final := f.first&finBit != 0; final != (got == size) {
+		if final := f.first&ws.FinBit != 0; final != (got == size) {
 			t.Fatalf("final is %t after %d bytes", final, got)
 		}
 	}
@@ -257,11 +258,11 @@ func TestReadsAreLarge(t *testing.T) {
 		noise[i] = byte(mathrand.Uint32())
 	}
 	for name, message := range map[string][]byte{
-		"plain":      clientFrame(finBit|byte(opBinary), noise),
-		"compressed": clientFrame(finBit|rsv1Bit|byte(opBinary), deflateMessage(string(noise))),
-		"fragments": slices.Concat(clientFrame(byte(opBinary), noise[:size/2]),
-			clientFrame(finBit, noise[size/2:])),
-		"after a close frame": slices.Concat(clientFrame(finBit|byte(opClose), nil), noise),
+		"plain":      clientFrame(ws.FinBit|byte(ws.OpBinary), noise),
+		"compressed": clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), deflateMessage(string(noise))),
+		"fragments": slices.Concat(clientFrame(byte(ws.OpBinary), noise[:size/2]),
+			clientFrame(ws.FinBit, noise[size/2:])),
+		"after a close frame": slices.Concat(clientFrame(ws.FinBit|byte(ws.OpClose), nil), noise),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -271,7 +272,7 @@ func TestReadsAreLarge(t *testing.T) {
 				p := pipeOver(t, h, conn, client)
 				go p.rw.Write(message)
 				for {
-					if f := p.read(); f.first&finBit != 0 {
+					if f := p.read(); f.first&ws.FinBit != 0 {
 						break
 					}
 				}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A cause says what ended a session.
@@ -40,12 +41,12 @@ type ending struct {
 const closeNone = websocket.CloseAbnormalClosure
 
 // payload is that of the Close frame to the client.
-func (e ending) payload() []byte { return closePayload(e.code, e.reason) }
+func (e ending) payload() []byte { return ws.ClosePayload(e.code, e.reason) }
 
 // appPayload is that of the one to the application.
 func (e ending) appPayload() []byte {
 	if e.appCode != 0 {
-		return closePayload(e.appCode, e.reason)
+		return ws.ClosePayload(e.appCode, e.reason)
 	}
 	return e.payload()
 }
@@ -80,7 +81,7 @@ const codesToSend = "1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999"
 
 // maySendCode reports whether a server may send a close code.
 func maySendCode(code int) bool {
-	return validCloseCode(code) && code != websocket.CloseMandatoryExtension
+	return ws.ValidCloseCode(code) && code != websocket.CloseMandatoryExtension
 }
 
 // ending is how sessions end for a cause of our own.
@@ -98,9 +99,9 @@ func (h *Handler) ending(by cause) ending {
 // endingOf returns how a session ends after an error of reading or writing.
 func (s *session) endingOf(err error) ending {
 	var (
-		closed  *peerCloseError
-		broken  *closeError
-		writing *writeError
+		closed  *ws.PeerClose
+		broken  *ws.CloseError
+		writing *ws.WriteError
 		tooLong *http.MaxBytesError
 		h3      *http3.Error
 	)
@@ -109,9 +110,9 @@ func (s *session) endingOf(err error) ending {
 	}
 	switch {
 	case errors.As(err, &closed):
-		return ending{by: byClient, code: closed.code, reason: closed.reason}
+		return ending{by: byClient, code: closed.Code, reason: closed.Reason}
 	case errors.As(err, &broken):
-		return ending{by: byServer, code: broken.code, reason: broken.reason}
+		return ending{by: byServer, code: broken.Code, reason: broken.Reason}
 	case errors.As(err, &tooLong):
 		return ending{by: byServer, code: websocket.CloseMessageTooBig, reason: "request_body max_size"}
 	case errors.Is(err, os.ErrDeadlineExceeded) && errors.As(err, &writing):

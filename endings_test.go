@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"maps"
 	"testing"
@@ -69,7 +70,7 @@ func TestEndsOfEcho(t *testing.T) {
 			client.sendClose(4000, "done")
 		}}},
 		"client without a code": {endOf: endOf{byClient, 1005, "", func(_ *server, client, _ *peer) {
-			client.send(opClose, "")
+			client.send(ws.OpClose, "")
 		}}},
 		"client gone": {endOf: endOf{byClient, 1006, "", func(_ *server, client, _ *peer) {
 			client.rw.Close()
@@ -83,7 +84,7 @@ func TestEndsOfEcho(t *testing.T) {
 			func(_ *server, client, _ *peer) { client.expectEndAfterPings() },
 		}},
 		"write timeout": {options: "write_timeout 100ms", endOf: endOf{byWriteTimeout, 1006, "", func(_ *server, client, _ *peer) {
-			stall(client, clientFrame(finBit|byte(opBinary), make([]byte, 1<<20)))
+			stall(client, clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
 		}}},
 		"lifetime": {options: "max_lifetime 50ms", endOf: endOf{
 			byLifetime, 1012, "",
@@ -111,7 +112,7 @@ func TestEndsOfEcho(t *testing.T) {
 			},
 		}},
 		"admin": {endOf: endOf{byAdmin, 4000, "logged out", func(_ *server, client, _ *peer) {
-			client.echo(opText, "hello") // it is registered after the answer
+			client.echo(ws.OpText, "hello") // it is registered after the answer
 			adminClose()
 			client.expectClose(4000, "logged out")
 			client.answerClose(4000)
@@ -137,8 +138,8 @@ func endsByPeers() map[string]passthroughEnd {
 	return map[string]passthroughEnd{
 		"client": {endOf: endOf{byClient, 4000, "done", func(_ *server, client, app *peer) {
 			client.sendClose(4000, "done")
-			app.expectMasked(opClose, string(closePayload(4000, "done")))
-			app.write(serverFrame(finBit|byte(opClose), string(closePayload(4000, ""))))
+			app.expectMasked(ws.OpClose, string(ws.ClosePayload(4000, "done")))
+			app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, ""))))
 			app.rw.Close()
 		}}},
 		"client gone": {endOf: endOf{byClient, 1006, "", func(_ *server, client, app *peer) {
@@ -146,14 +147,14 @@ func endsByPeers() map[string]passthroughEnd {
 			io.Copy(io.Discard, app.br)
 		}}},
 		"upstream": {endOf: endOf{byUpstream, 4001, "go", func(_ *server, client, app *peer) {
-			app.write(serverFrame(finBit|byte(opClose), string(closePayload(4001, "go"))))
+			app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "go"))))
 			client.expectClose(4001, "go")
 			client.answerClose(4001)
 			app.rw.Close()
 		}}},
 		"upstream gone": {endOf: endOf{byUpstream, 1012, "", func(_ *server, client, app *peer) {
-			app.write(serverFrame(finBit|byte(opText), "last words"))
-			client.expect(opText, "last words")
+			app.write(serverFrame(ws.FinBit|byte(ws.OpText), "last words"))
+			client.expect(ws.OpText, "last words")
 			app.rw.Close()
 			client.expectClose(1012, "")
 			client.answerClose(1012)
@@ -161,7 +162,7 @@ func endsByPeers() map[string]passthroughEnd {
 		"server": {options: "max_message_size 1000", endOf: endOf{
 			byServer, 1009, "message over max_message_size",
 			func(_ *server, client, _ *peer) {
-				client.send(opBinary, letters(1001))
+				client.send(ws.OpBinary, letters(1001))
 				client.expectClose(1009, "")
 				client.answerClose(1009)
 			},
@@ -178,7 +179,7 @@ func endsByServer(t *testing.T, u *upstream) map[string]passthroughEnd {
 			func(_ *server, client, _ *peer) { client.expectEndAfterPings() },
 		}},
 		"write timeout": {options: "write_timeout 100ms", endOf: endOf{byWriteTimeout, 1006, "", func(_ *server, _, app *peer) {
-			stall(app, serverFrame(finBit|byte(opBinary), letters(1<<20)))
+			stall(app, serverFrame(ws.FinBit|byte(ws.OpBinary), letters(1<<20)))
 		}}},
 		"lifetime": {options: "max_lifetime 50ms", endOf: endOf{
 			byLifetime, 1012, "",
@@ -188,19 +189,19 @@ func endsByServer(t *testing.T, u *upstream) map[string]passthroughEnd {
 			},
 		}},
 		"reload": {endOf: endOf{byReload, 1012, "", func(s *server, client, app *peer) {
-			client.send(opText, "hello") // reverse_proxy knows of a connection from when it copies
-			app.expectMasked(opText, "hello")
+			client.send(ws.OpText, "hello") // reverse_proxy knows of a connection from when it copies
+			app.expectMasked(ws.OpText, "hello")
 			s.reload(t, "", "log\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()+
 				"\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
 			client.expectClose(1012, "")
 			client.answerClose(1012)
 		}}},
 		"admin": {endOf: endOf{byAdmin, 4000, "logged out", func(_ *server, client, app *peer) {
-			client.send(opText, "hello")
-			app.expectMasked(opText, "hello")
+			client.send(ws.OpText, "hello")
+			app.expectMasked(ws.OpText, "hello")
 			adminClose()
 			client.expectClose(4000, "logged out")
-			app.expectMasked(opClose, string(closePayload(4000, "logged out")))
+			app.expectMasked(ws.OpClose, string(ws.ClosePayload(4000, "logged out")))
 			client.answerClose(4000)
 		}}},
 	}
@@ -244,7 +245,7 @@ func TestEndByShutdown(t *testing.T) {
 	p := startProcess(t, "", "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 	p.logs = p.stderr
 	for _, protocol := range protocols {
-		p.dial(t, protocol, "/echo").echo(opText, "hello")
+		p.dial(t, protocol, "/echo").echo(ws.OpText, "hello")
 		u.tunnel(&p.server, protocol)
 	}
 	before := len(p.logs.entries("handled request"))
@@ -267,7 +268,7 @@ func TestEndByShutdown(t *testing.T) {
 func TestEndByGracePeriod(t *testing.T) {
 	s := startGlobal(t, "grace_period 50ms", "log\nwebsocket")
 	p := s.dial(t, "http3", "/")
-	p.echo(opText, "hello")
+	p.echo(ws.OpText, "hello")
 	s.reload(t, "grace_period 50ms", "log\nwebsocket\nheader X-Config new")
 	p.expectEnd()
 	_, socket := s.lastAccess(t, 0)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // eventLog is an event handler that passes on what it is told.
@@ -32,7 +33,7 @@ func init() { caddy.RegisterModule(eventLog{}) }
 func TestEvents(t *testing.T) {
 	s := startGlobal(t, "events {\non websocket_open test\non websocket_close test\n}", "websocket")
 	p := s.dial(t, "http2", "/some/path")
-	p.echo(opText, "hello")
+	p.echo(ws.OpText, "hello")
 	s.reload(t, "", "websocket\nheader X-Config new")
 	p.bye() // the handlers of its own config are told
 	opened, closed := <-events, <-events

@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net/http"
 	"testing"
 )
@@ -10,7 +11,7 @@ func TestExampleEcho(t *testing.T) {
 	for i, protocol := range protocols[1:] {
 		t.Run(protocol, func(t *testing.T) {
 			client := p.dial(t, protocol, "/ws", "Origin", "https://elsewhere.example")
-			client.echo(opText, "hello")
+			client.echo(ws.OpText, "hello")
 			client.bye()
 			for _, e := range p.stderr.await(t, "handled request", i+1) {
 				socket, ok := e["websocket"].(map[string]any)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // An application echoes on the sockets that it accepts, and keeps the requests.
@@ -139,7 +140,7 @@ func TestExampleForwardAuth(t *testing.T) {
 				t.Errorf("the application saw %d handshakes that were refused", n)
 			}
 			client := p.dial(t, protocol, "/chat?room=1", "Cookie", "session=alice", "X-User", "mallory")
-			client.echo(opText, "hello")
+			client.echo(ws.OpText, "hello")
 			if got := app.received()[appBefore].Header["X-User"]; !slices.Equal(got, []string{"alice"}) {
 				t.Errorf("the application was told the user %q, want alice", got)
 			}
@@ -182,7 +183,7 @@ func TestExampleForwardAuthConnections(t *testing.T) {
 	}{{"", 1}, {"response_buffers 64KiB", sockets}} {
 		p, _, auth := startForwardAuth(t, c.without)
 		for range sockets {
-			p.dial(t, "http2", "/", "Cookie", "session=alice").echo(opText, "hello")
+			p.dial(t, "http2", "/", "Cookie", "session=alice").echo(ws.OpText, "hello")
 		}
 		if n := auth.connections(); n != c.want {
 			t.Errorf("without %q: %d connections to the service, want %d", c.without, n, c.want)
@@ -198,7 +199,7 @@ func TestExampleForwardAuthUpgraded(t *testing.T) {
 	for i, protocol := range protocols[1:3] {
 		client := p.attempt(t, protocol, "/")
 		if protocol == "tls" {
-			client.echo(opText, "hello")
+			client.echo(ws.OpText, "hello")
 		}
 		if len(auth.upgraded()) != i+1 || len(app.received()) > 0 {
 			t.Errorf("%s: %d sockets of the service, %d of the application, want %d and none",

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"encoding/json"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net"
 	"net/http"
 	"strings"
@@ -117,7 +118,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 			if c == first {
 				client.expectClose(1012, "")
 			} else {
-				client.echo(opText, "not disturbed")
+				client.echo(ws.OpText, "not disturbed")
 			}
 		}
 	}
@@ -143,7 +144,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 func (p *process) dialEcho(t *testing.T, header ...string) *peer {
 	t.Helper()
 	client := p.dial(t, "http1", "/", header...)
-	client.echo(opText, "hello")
+	client.echo(ws.OpText, "hello")
 	return client
 }
 
@@ -180,7 +181,7 @@ func TestExampleLoadBalancingBySeveral(t *testing.T) {
 	client.expectEnd()
 	client.rw.Close()
 	ends.expectExit(t)
-	other.echo(opText, "not disturbed")
+	other.echo(ws.OpText, "not disturbed")
 	for range 3 {
 		again := stays.dialEcho(t, "Cookie", returns)
 		if set := strings.Join(again.res.Header["Set-Cookie"], ""); set != "" {

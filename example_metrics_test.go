@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -33,8 +34,8 @@ func TestExampleMetrics(t *testing.T) {
 	app := startApplication(t)
 	p := startExample(t, "metrics", "http://localhost:8080", "http://localhost:0", "localhost:3000", app.address())
 	p.dial(t, "http1", "/ws").bye()
-	p.dial(t, "http1", "/ws").echo(opText, "hello")
-	p.dial(t, "http1", "/app").echo(opText, "hello")
+	p.dial(t, "http1", "/ws").echo(ws.OpText, "hello")
+	p.dial(t, "http1", "/app").echo(ws.OpText, "hello")
 	var samples string
 	for deadline := time.Now().Add(patience); !strings.Contains(samples, metricsPrefix+"closes_total"); {
 		status, answer, err := p.call(http.MethodGet, scrape.MetricsPath, nil)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"encoding/binary"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
 	"slices"
@@ -26,22 +27,22 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func frameSeeds() [][]byte {
 	seeds := [][]byte{
 		nil,
-		clientFrame(finBit|byte(opText), []byte("Hello")),
+		clientFrame(ws.FinBit|byte(ws.OpText), []byte("Hello")),
 		bytes.Join([][]byte{
-			clientFrame(byte(opText), []byte("fr\xe2")), clientFrame(finBit|byte(opPing), []byte("between")),
-			clientFrame(0, nil), clientFrame(finBit, []byte("\x82\xac")), clientFrame(finBit|byte(opClose), closePayload(1000, "bye")),
-			clientFrame(finBit|byte(opText), []byte("too late")),
+			clientFrame(byte(ws.OpText), []byte("fr\xe2")), clientFrame(ws.FinBit|byte(ws.OpPing), []byte("between")),
+			clientFrame(0, nil), clientFrame(ws.FinBit, []byte("\x82\xac")), clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(1000, "bye")),
+			clientFrame(ws.FinBit|byte(ws.OpText), []byte("too late")),
 		}, nil),
-		clientFrame(finBit|byte(opBinary), []byte(letters(600))),
-		clientFrame(finBit|rsv1Bit|byte(opText), deflateMessage("Hello Hello Hello")),
-		append(clientFrame(rsv1Bit|byte(opBinary), deflateMessage(letters(100))[:20]), clientFrame(finBit, deflateMessage(letters(100))[20:])...),
-		clientFrame(finBit|rsv1Bit|byte(opText), []byte{0xf3, 0x48, 0x05, 0x00, 0xca, 0xc9, 0xc9, 0x07, 0x00}), // a block marked as the last, and one more
+		clientFrame(ws.FinBit|byte(ws.OpBinary), []byte(letters(600))),
+		clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), deflateMessage("Hello Hello Hello")),
+		append(clientFrame(ws.RSV1Bit|byte(ws.OpBinary), deflateMessage(letters(100))[:20]), clientFrame(ws.FinBit, deflateMessage(letters(100))[20:])...),
+		clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), []byte{0xf3, 0x48, 0x05, 0x00, 0xca, 0xc9, 0xc9, 0x07, 0x00}), // a block marked as the last, and one more
 	}
 	seeds = append(seeds,
-		clientFrame(rsv1Bit|byte(opText), []byte{0xf3, 0x48, 0x05, 0x00, 0, 0, 0})[:11], // the same, unfinished
-		clientFrame(rsv1Bit|byte(opText), []byte("\x15\xca\x49\x55\xc0\x5b\x40\x58\x12\x9f\x06\x47\xb2\xc8\x11\x0d..")),
+		clientFrame(ws.RSV1Bit|byte(ws.OpText), []byte{0xf3, 0x48, 0x05, 0x00, 0, 0, 0})[:11], // the same, unfinished
+		clientFrame(ws.RSV1Bit|byte(ws.OpText), []byte("\x15\xca\x49\x55\xc0\x5b\x40\x58\x12\x9f\x06\x47\xb2\xc8\x11\x0d..")),
 		// corrupt at the end, and unfinished
-		clientFrame(rsv1Bit|byte(opText), append([]byte("\x00\x05\x00\xfa\xffHello"), 0x07, 0, 0))[:17],
+		clientFrame(ws.RSV1Bit|byte(ws.OpText), append([]byte("\x00\x05\x00\xfa\xffHello"), 0x07, 0, 0))[:17],
 	)
 	for i, e := range exchanges {
 		if sent := clientBytes(e.sent); len(sent) < 100 && i%7 == 0 {
@@ -131,7 +132,7 @@ type referee struct {
 	deflate bool
 
 	inMessage bool
-	first     opcode
+	first     ws.Opcode
 	rsv1      bool
 	message   []byte
 
@@ -151,19 +152,19 @@ func (r *referee) frame() bool {
 	if len(r.rest) == 0 {
 		return false
 	}
-	op, fin, rsv := opcode(r.rest[0]&0xf), r.rest[0]&finBit != 0, r.rest[0]&rsvBits
-	data := op == opText || op == opBinary
+	op, fin, rsv := ws.Opcode(r.rest[0]&0xf), r.rest[0]&ws.FinBit != 0, r.rest[0]&ws.RSVBits
+	data := op == ws.OpText || op == ws.OpBinary
 	switch {
-	case op != opContinuation && !data && op != opClose && op != opPing && op != opPong,
-		op >= opClose && !fin,
-		rsv != 0 && (rsv != rsv1Bit || !data || !r.deflate),
-		data && r.inMessage, op == opContinuation && !r.inMessage:
+	case op != ws.OpContinuation && !data && op != ws.OpClose && op != ws.OpPing && op != ws.OpPong,
+		op >= ws.OpClose && !fin,
+		rsv != 0 && (rsv != ws.RSV1Bit || !data || !r.deflate),
+		data && r.inMessage, op == ws.OpContinuation && !r.inMessage:
 		return r.fail(1002)
 	case len(r.rest) < 2:
 		return false
 	}
 	size, at := uint64(r.rest[1]&0x7f), 2
-	if r.rest[1]&maskBit == 0 || op >= opClose && size > 125 {
+	if r.rest[1]&ws.MaskBit == 0 || op >= ws.OpClose && size > 125 {
 		return r.fail(1002)
 	}
 	if long := map[uint64]int{126: 2, 127: 8}[size]; long > 0 {
@@ -192,7 +193,7 @@ func (r *referee) frame() bool {
 		payload[i] = available[i] ^ key[i%4]
 	}
 	r.rest = r.rest[at+4+len(payload):]
-	if op >= opClose {
+	if op >= ws.OpClose {
 		return whole && r.control(op, payload)
 	}
 	if data {
@@ -202,11 +203,11 @@ func (r *referee) frame() bool {
 	return r.data(payload, size, whole, whole && fin)
 }
 
-func (r *referee) control(op opcode, payload []byte) bool {
+func (r *referee) control(op ws.Opcode, payload []byte) bool {
 	switch {
-	case op == opPing:
+	case op == ws.OpPing:
 		r.replies = append(r.replies, "pong "+string(payload))
-	case op == opPong:
+	case op == ws.OpPong:
 	case len(payload) == 0:
 		r.closed = []byte{}
 	case len(payload) == 1:
@@ -218,10 +219,10 @@ func (r *referee) control(op opcode, payload []byte) bool {
 	default:
 		r.closed = payload
 	}
-	if op == opClose {
+	if op == ws.OpClose {
 		r.replies = append(r.replies, "close "+string(r.closed))
 	}
-	return op != opClose
+	return op != ws.OpClose
 }
 
 func (r *referee) data(payload []byte, size uint64, whole, last bool) bool {
@@ -243,7 +244,7 @@ func (r *referee) data(payload []byte, size uint64, whole, last bool) bool {
 		}
 	}
 	switch {
-	case r.first == opText && (last && !utf8.Valid(message) || !possible(message)):
+	case r.first == ws.OpText && (last && !utf8.Valid(message) || !possible(message)):
 		return r.fail(1007)
 	case last:
 		r.replies = append(r.replies, itoa(int(r.first))+" "+string(message))
@@ -273,4 +274,14 @@ func inflateAll(payload []byte) (message []byte, code int) {
 		}
 	}
 	return message, 0
+}
+
+// possible reports whether some bytes can follow that make p UTF-8.
+func possible(p []byte) bool {
+	for _, end := range []string{"", "\x80", "\x80\x80", "\x80\x80\x80", "\xbf", "\xbf\xbf", "\xbf\xbf\xbf", "\x90\x80\x80", "\xa0\x80", "\x8f\xbf\xbf", "\x9f\xbf"} {
+		if utf8.Valid(append(bytes.Clone(p), end...)) {
+			return true
+		}
+	}
+	return false
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // stricter are the reasons for which this module ends a socket that gorilla
@@ -43,8 +45,8 @@ func FuzzGorilla(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream, sizes []byte, deflate bool) {
 		ours, theirs := readOurs(t, stream, sizes, deflate), readGorilla(t, stream, deflate)
-		var broken *closeError
-		strict := errors.As(ours.err, &broken) && stricter[broken.reason] != ""
+		var broken *ws.CloseError
+		strict := errors.As(ours.err, &broken) && stricter[broken.Reason] != ""
 		if deflate && len(theirs.messages) == len(ours.messages)+1 {
 			// A block that is marked as the last, in a message that never ended.
 			theirs.messages = theirs.messages[:len(ours.messages)]
@@ -75,13 +77,13 @@ func FuzzGorilla(f *testing.F) {
 // verdictOf puts the errors of both parsers into the same words.
 func verdictOf(err error) string {
 	var (
-		closed *peerCloseError
+		closed *ws.PeerClose
 		theirs *websocket.CloseError
 		code   int
 	)
 	switch {
 	case errors.As(err, &closed):
-		code = closed.code
+		code = closed.Code
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "end"
 	case errors.As(err, &theirs) && theirs.Code == websocket.CloseAbnormalClosure:
@@ -97,15 +99,15 @@ func verdictOf(err error) string {
 // readOurs reads a stream that comes in pieces of the given sizes.
 func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
 	t.Helper()
-	h := &Handler{BufferSize: minBufferSize, buffers: newBufferPool(minBufferSize + maxFrameHeader)}
+	h := &Handler{BufferSize: minBufferSize, buffers: ws.NewBufferPool(minBufferSize + ws.MaxHeader)}
 	in := &piecesStream{in: stream, sizes: sizes}
 	session := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
 	session.stream = in
-	session.out.begin(in, &session.keepalive, nil, nil)
+	session.out.Begin(in, &session.keepalive, nil, nil)
 	e := newEcho(session, deflate)
 	r := reading{err: e.messages()}
-	_ = e.out.flush()
-	e.in.release()
+	_ = e.out.Flush()
+	e.in.Release()
 	for _, reply := range repliesIn(t, in.out.Bytes()) {
 		if ping, ok := strings.CutPrefix(reply, "pong "); ok {
 			r.pings = append(r.pings, ping)
@@ -118,7 +120,7 @@ func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
 
 // A piecesStream has bytes come in in pieces and keeps what goes out.
 type piecesStream struct {
-	stream
+	stream.Stream
 	in    []byte
 	sizes []byte
 	reads int
@@ -160,14 +162,14 @@ func repliesIn(t *testing.T, sent []byte) []string {
 			t.Fatalf("%x is cut within a frame: %v", sent, err)
 		}
 		switch f.op() {
-		case opPong:
+		case ws.OpPong:
 			replies = append(replies, "pong "+string(f.payload))
 			continue
-		case opClose:
+		case ws.OpClose:
 			replies = append(replies, "close "+string(f.payload))
 			continue
-		case opContinuation:
-			if first == 0 || f.first&rsvBits != 0 {
+		case ws.OpContinuation:
+			if first == 0 || f.first&ws.RSVBits != 0 {
 				t.Fatalf("%x: bad continuation %#x", sent, f.first)
 			}
 		default:
@@ -177,10 +179,10 @@ func repliesIn(t *testing.T, sent []byte) []string {
 			first = f.first
 		}
 		message = append(message, f.payload...)
-		if f.first&finBit == 0 {
+		if f.first&ws.FinBit == 0 {
 			continue
 		}
-		if first&rsv1Bit != 0 {
+		if first&ws.RSV1Bit != 0 {
 			message = []byte(inflateMessage(t, message))
 		}
 		replies = append(replies, itoa(int(first&0xf))+" "+string(message))

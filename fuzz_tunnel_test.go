@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
 )
 
@@ -29,9 +30,9 @@ func FuzzTunnel(f *testing.F) {
 		f.Add(seed, down, []byte{0}, uint16(0), i%2 == 0)
 		f.Add(seed, down, []byte{5, 250}, uint16(100), i%2 == 1)
 	}
-	long := []byte{finBit | byte(opBinary), maskBit | 126, 0, 5, 0, 0, 0, 0, 1, 2, 3, 4, 5} // not in its shortest form
-	f.Add(slices.Concat(long, clientFrame(finBit|byte(opBinary), make([]byte, 200))), []byte(nil), []byte{9}, uint16(100), false)
-	f.Add(slices.Concat(serverFrame(finBit|byte(opText), "unmasked"), long), long, []byte{9}, uint16(100), true)
+	long := []byte{ws.FinBit | byte(ws.OpBinary), ws.MaskBit | 126, 0, 5, 0, 0, 0, 0, 1, 2, 3, 4, 5} // not in its shortest form
+	f.Add(slices.Concat(long, clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 200))), []byte(nil), []byte{9}, uint16(100), false)
+	f.Add(slices.Concat(serverFrame(ws.FinBit|byte(ws.OpText), "unmasked"), long), long, []byte{9}, uint16(100), true)
 	f.Fuzz(func(t *testing.T, up, down, sizes []byte, limit uint16, extendedConnect bool) {
 		bubble(t, func(t *testing.T) {
 			h := &Handler{
@@ -80,7 +81,7 @@ func checkPassed(t *testing.T, from string, got, sent []byte, client bool, limit
 	if closed := ourClose(got, n) && (onlyEnded() || most < len(sent)); n < len(got) && !closed {
 		t.Errorf("from the %s: %x passed as %x", from, sent, got)
 	}
-	if n < least-maxHeld && !onlyEnded() {
+	if n < least-ws.MaxHeld && !onlyEnded() {
 		t.Errorf("from the %s: no more than %d bytes of %x passed", from, n, sent)
 	}
 }
@@ -89,8 +90,8 @@ func checkPassed(t *testing.T, from string, got, sent []byte, client bool, limit
 // end, which starts no later than the byte at which p isn't what was sent.
 func ourClose(p []byte, different int) bool {
 	for at := different; at >= 0; at-- {
-		h, n, err := parseFrameHeader(p[at:])
-		if err == nil && n > 0 && h.opcode == opClose && len(p)-at-n == int(h.length) {
+		h, n, err := ws.ParseHeader(p[at:])
+		if err == nil && n > 0 && h.Opcode == ws.OpClose && len(p)-at-n == int(h.Length) {
 			return true // an answer to the other end's, or one of the tunnel's own
 		}
 	}
@@ -105,27 +106,27 @@ func passes(sent []byte, client bool, limit int64) (least, most int) {
 	least = len(sent)
 	size, within := int64(0), false
 	for at := 0; at < len(sent); {
-		h, n, err := parseFrameHeader(sent[at:])
+		h, n, err := ws.ParseHeader(sent[at:])
 		if err != nil && client && limit > 0 {
 			return min(least, at), at
 		}
-		if err != nil || n == 0 || h.masked && !client {
+		if err != nil || n == 0 || h.Masked && !client {
 			break
 		}
-		if !h.opcode.isControl() {
+		if !h.Opcode.IsControl() {
 			if !within {
 				size = 0
 			}
-			if limit > 0 && h.length > limit-size {
+			if limit > 0 && h.Length > limit-size {
 				return min(least, at), at
 			}
-			size += h.length
-			within = !h.fin
+			size += h.Length
+			within = !h.Fin
 		}
-		if h.length > int64(len(sent)-at-n) {
+		if h.Length > int64(len(sent)-at-n) {
 			break
 		}
-		if at += n + int(h.length); h.opcode == opClose {
+		if at += n + int(h.Length); h.Opcode == ws.OpClose {
 			least = min(least, at)
 		}
 	}
@@ -134,7 +135,7 @@ func passes(sent []byte, client bool, limit int64) (least, most int) {
 
 // withoutPings takes the Pings of a session out of what its client received.
 func withoutPings(p []byte, nonce uint32) []byte {
-	start := binary.BigEndian.AppendUint32([]byte{finBit | byte(opPing), pingPayloadLen}, nonce)
+	start := binary.BigEndian.AppendUint32([]byte{ws.FinBit | byte(ws.OpPing), ws.PingPayloadLen}, nonce)
 	for {
 		i := bytes.Index(p, start)
 		if i < 0 || i+len(start)+4 > len(p) {
@@ -147,13 +148,13 @@ func withoutPings(p []byte, nonce uint32) []byte {
 // unmasked makes a server's frames of a client's, as far as they are frames.
 func unmasked(p []byte) (out []byte) {
 	for {
-		h, n, err := parseFrameHeader(p)
-		if err != nil || n == 0 || !h.masked || int64(len(p)-n) < h.length {
+		h, n, err := ws.ParseHeader(p)
+		if err != nil || n == 0 || !h.Masked || int64(len(p)-n) < h.Length {
 			return append(out, p...)
 		}
-		payload := bytes.Clone(p[n : n+int(h.length)])
-		unmask(payload, h.mask, 0)
-		out = append(appendFrameHeader(out, p[0], len(payload)), payload...)
+		payload := bytes.Clone(p[n : n+int(h.Length)])
+		ws.Mask(payload, h.Mask, 0)
+		out = append(ws.AppendHeader(out, p[0], len(payload)), payload...)
 		p = p[n+len(payload):]
 	}
 }

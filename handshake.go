@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -107,7 +108,7 @@ func offeredSubprotocols(h http.Header) ([]string, error) {
 
 // An accepted is what a handshake came to.
 type accepted struct {
-	stream      stream
+	stream      stream.Stream
 	subprotocol string
 	deflate     bool
 }
@@ -133,7 +134,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, err
 		a.stream, err = hijack(w, r, time.Duration(h.WriteTimeout))
 		return a, err
 	}
-	a.stream = newBodyStream(w, r, r.Body, time.Duration(h.WriteTimeout), h.logger)
+	a.stream = stream.NewBody(w, r, r.Body, time.Duration(h.WriteTimeout), h.logger)
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush() // if it fails, so does the first read
 	return a, nil
@@ -171,7 +172,7 @@ func http1Request(r *http.Request, deflate bool) *http.Request {
 }
 
 // hijack sends a 101 with the headers in w and takes the connection over.
-func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (stream, error) {
+func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (stream.Stream, error) {
 	w.WriteHeader(http.StatusSwitchingProtocols)
 	conn, brw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -184,13 +185,13 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 }
 
 // streamOf makes a stream of a hijacked connection.
-func streamOf(conn net.Conn, brw *bufio.ReadWriter, r *http.Request, writeTimeout time.Duration) stream {
+func streamOf(conn net.Conn, brw *bufio.ReadWriter, r *http.Request, writeTimeout time.Duration) stream.Stream {
 	early, _ := brw.Peek(brw.Reader.Buffered())
-	socket, ok := r.Context().Value(connCtxKey).(net.Conn)
+	socket, ok := r.Context().Value(stream.ConnCtxKey).(net.Conn)
 	if !ok {
 		socket = conn
 	}
-	return newConnStream(conn, socket, bytes.Clone(early), writeTimeout)
+	return stream.NewConn(conn, socket, bytes.Clone(early), writeTimeout)
 }
 
 // A responseHead is the response writer and the connection that an Upgrader

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"fmt"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net/http"
 	"slices"
 	"strings"
@@ -146,8 +147,8 @@ func TestMaxConnectionsOfPassthrough(t *testing.T) {
 		if p := s.attempt(t, protocol, "/"); p.res.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("status %d, want 503", p.res.StatusCode)
 		}
-		client.send(opText, "not disturbed")
-		app.expectMasked(opText, "not disturbed")
+		client.send(ws.OpText, "not disturbed")
+		app.expectMasked(ws.OpText, "not disturbed")
 		app.rw.Close()
 		client.rw.Close()
 		s.logs.await(t, "socket closed", closed+1)

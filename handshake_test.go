@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"maps"
 	"net/http"
@@ -15,11 +16,11 @@ func TestEarlyFrames(t *testing.T) {
 		s := start(t, site)
 		p := s.raw(t, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+
-			string(clientFrame(finBit|byte(opText), []byte("early"))))
+			string(clientFrame(ws.FinBit|byte(ws.OpText), []byte("early"))))
 		for p.line() != "\r\n" {
 		}
-		p.expect(opText, "early")
-		p.echo(opText, "later")
+		p.expect(ws.OpText, "early")
+		p.echo(ws.OpText, "later")
 		p.bye()
 	}
 }
@@ -46,7 +47,7 @@ func TestSubprotocols(t *testing.T) {
 			if ok != (c.want != "") || ok && (len(got) != 1 || got[0] != c.want) {
 				t.Errorf("offered %q: got %q, want %q", c.offered, got, c.want)
 			}
-			p.echo(opText, "hello")
+			p.echo(ws.OpText, "hello")
 			p.bye()
 		}
 	})
@@ -87,8 +88,8 @@ func TestBehindEveryWrapper(t *testing.T) {
 				if encoding := p.res.Header.Get("Content-Encoding"); encoding != "" {
 					t.Errorf("%s: Content-Encoding is %q", protocol, encoding)
 				}
-				p.echo(opText, "hello")
-				p.echo(opText, letters(100_000)[:maxEchoFrame])
+				p.echo(ws.OpText, "hello")
+				p.echo(ws.OpText, letters(100_000)[:maxEchoFrame])
 				p.bye()
 				if strings.Contains(sites[name], "log\n") {
 					checkAccessLog(t, s, p, i)

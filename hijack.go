@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 )
 
 // A hijackWriter begins a tunnel when the next handler takes an HTTP/1.1
@@ -39,7 +40,7 @@ func (w *hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		t.agree(w.Header())
 	} else {
 		t.head = make([]byte, 0, 512)
-		t.out.hold() // until the answer has been written
+		t.out.Hold() // until the answer has been written
 	}
 	t.begin(streamOf(conn, brw, w.r, time.Duration(t.handler.WriteTimeout)))
 	c := &tunnelConn{conn, t}
@@ -68,7 +69,7 @@ func (c *tunnelConn) SetWriteDeadline(time.Time) error { return nil }
 
 // CloseWrite says that no more comes from the application.
 func (c *tunnelConn) CloseWrite() error {
-	c.stream.hangUp(true)
+	c.stream.CloseWrite(true)
 	return nil
 }
 
@@ -76,7 +77,7 @@ func (c *tunnelConn) CloseWrite() error {
 // with a lock in hand should not wait.
 func (c *tunnelConn) Close() error {
 	c.setDone()
-	c.stream.interrupt()
+	c.stream.Interrupt()
 	return nil
 }
 
@@ -101,7 +102,7 @@ func (w *tunnelWriter) WriteHeader(status int) {
 	w.ResponseWriterWrapper.WriteHeader(status)
 	if tunnel {
 		w.t.agree(w.Header())
-		w.t.begin(newBodyStream(w.ResponseWriter, w.r, w.r.Body, time.Duration(w.t.handler.WriteTimeout), w.t.handler.logger))
+		w.t.begin(stream.NewBody(w.ResponseWriter, w.r, w.r.Body, time.Duration(w.t.handler.WriteTimeout), w.t.handler.logger))
 	}
 }
 
@@ -143,7 +144,7 @@ func (w *tunnelWriter) FlushError() error {
 	w.answer()
 	flush := http.NewResponseController(w.ResponseWriter).Flush
 	if w.t.begun() {
-		return w.t.out.exclusively(flush)
+		return w.t.out.Exclusively(flush)
 	}
 	return flush()
 }
@@ -166,6 +167,6 @@ func (b *tunnelBody) Close() error {
 		return b.ReadCloser.Close()
 	}
 	b.t.setDone()
-	b.t.stream.interrupt()
+	b.t.stream.Interrupt()
 	return nil
 }

@@ -13,14 +13,15 @@ import (
 
 	coder "github.com/coder/websocket"
 	"github.com/lxzan/gws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // chat exchanges messages of many sizes and kinds with an echo.
 func chat(t *testing.T, c client) {
 	t.Helper()
 	for _, size := range []int{0, 1, 125, 126, 127, 4096, 4111, 65535, 65536, 65537, 200_000, 1 << 20} {
-		for _, kind := range []opcode{opText, opBinary} {
-			for _, send := range []func(opcode, []byte) error{c.send, c.sendParts} {
+		for _, kind := range []ws.Opcode{ws.OpText, ws.OpBinary} {
+			for _, send := range []func(ws.Opcode, []byte) error{c.send, c.sendParts} {
 				want := []byte(letters(size))
 				sent := make(chan error, 1)
 				go func() { sent <- send(kind, bytes.Clone(want)) }()
@@ -147,7 +148,7 @@ func chatThrough(t *testing.T, s *server) {
 					t.Errorf("%s: subprotocol is %q, want json", name, got)
 				}
 				chat(t, c)
-				if err := c.send(opText, []byte("ping me")); err != nil {
+				if err := c.send(ws.OpText, []byte("ping me")); err != nil {
 					t.Fatal(err)
 				}
 				if _, got, err := c.receive(); err != nil || string(got) != "pong came" {
@@ -157,7 +158,7 @@ func chatThrough(t *testing.T, s *server) {
 					t.Errorf("%s: closing: %v", name, err)
 				}
 				c = dial(t, url, compression)
-				if err := c.send(opText, []byte("close me")); err != nil {
+				if err := c.send(ws.OpText, []byte("close me")); err != nil {
 					t.Fatal(err)
 				}
 				if _, _, err := c.receive(); closedWith(err) != "4001 as you wish" {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func TestPingWhenSilent(t *testing.T) {
@@ -15,10 +16,10 @@ func TestPingWhenSilent(t *testing.T) {
 		p := pipe(t, new(Handler))
 		for range 5 {
 			p.expectPingAt(2 * time.Minute)
-			p.send(opPong, "")
+			p.send(ws.OpPong, "")
 		}
 		time.Sleep(time.Minute)
-		p.echo(opText, "not silent")
+		p.echo(ws.OpText, "not silent")
 		p.expectPingAt(2 * time.Minute)
 		p.bye()
 	})
@@ -29,7 +30,7 @@ func TestNoPingWhenBusy(t *testing.T) {
 		p := pipe(t, new(Handler))
 		for range 30 {
 			p.expectSilence(time.Minute)
-			p.echo(opText, "busy")
+			p.echo(ws.OpText, "busy")
 		}
 		p.bye()
 	})
@@ -41,7 +42,7 @@ func TestPingWhenOneDirectionIsSilent(t *testing.T) {
 		// The server hears something each minute and has nothing to answer.
 		for range 10 {
 			p.expectSilence(time.Minute)
-			p.send(opPong, "unsolicited")
+			p.send(ws.OpPong, "unsolicited")
 			p.expectPingAt(time.Minute)
 		}
 		p.bye()
@@ -66,7 +67,7 @@ func TestDeadPeerIsCut(t *testing.T) {
 func TestAnyByteIsLife(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
-		frame := clientFrame(finBit|byte(opText), []byte("a slow frame"))
+		frame := clientFrame(ws.FinBit|byte(ws.OpText), []byte("a slow frame"))
 		for i := range frame {
 			p.write(frame[i : i+1])
 			if i < len(frame)-1 {
@@ -74,7 +75,7 @@ func TestAnyByteIsLife(t *testing.T) {
 				time.Sleep(time.Minute)
 			}
 		}
-		p.expect(opText, "a slow frame")
+		p.expect(ws.OpText, "a slow frame")
 		p.bye()
 	})
 }
@@ -83,7 +84,7 @@ func TestKeepaliveOff(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, &Handler{KeepaliveInterval: -1})
 		p.expectSilence(365 * 24 * time.Hour)
-		p.echo(opText, "still there")
+		p.echo(ws.OpText, "still there")
 		p.bye()
 	})
 }

@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
@@ -150,7 +151,7 @@ func (l *lifecycle) sent() {
 // next decides what is due and sets the timer for what comes after it. The timer
 // is set before anything is written, so that a write that stalls is cut in its
 // time. The ending that is given is that of a dead client.
-func (l *lifecycle) next(k *keepalive, pings bool, death ending) (action, ending) {
+func (l *lifecycle) next(k *ws.Keepalive, pings bool, death ending) (action, ending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	due := !l.deadline.IsZero() && !time.Now().Before(l.deadline)
@@ -179,11 +180,11 @@ func (l *lifecycle) next(k *keepalive, pings bool, death ending) (action, ending
 }
 
 // keepaliveLocked is next while nothing else is due.
-func (l *lifecycle) keepaliveLocked(k *keepalive, pings bool, death ending) (action, ending) {
+func (l *lifecycle) keepaliveLocked(k *ws.Keepalive, pings bool, death ending) (action, ending) {
 	wake, ping := never, false
 	if pings {
 		var dead bool
-		if ping, dead, wake = k.check(); dead {
+		if ping, dead, wake = k.Check(); dead {
 			l.ending = death
 			l.wait = cutWait
 			l.announceLocked()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -21,7 +22,7 @@ func (s *server) dialAll(t *testing.T) []*peer {
 	var peers []*peer
 	for _, protocol := range protocols {
 		p := s.dial(t, protocol, "/")
-		p.echo(opText, "hello")
+		p.echo(ws.OpText, "hello")
 		peers = append(peers, p)
 	}
 	return peers
@@ -74,7 +75,7 @@ func TestExitWithDeafClients(t *testing.T) {
 		}
 		progress := make(chan struct{})
 		stalled.Go(func() {
-			block := clientFrame(finBit|byte(opBinary), make([]byte, 1<<20))
+			block := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
 			for {
 				if _, err := peer.rw.Write(block); err != nil {
 					return
@@ -137,7 +138,7 @@ func TestDeafHTTP2Connection(t *testing.T) {
 	defer tick.Stop()
 	for i := 0; i < 50 && len(s.logs.entries("socket closed")) == 0; i++ {
 		<-tick.C
-		framer.WriteData(1, false, clientFrame(finBit|byte(opBinary), make([]byte, 10_000)))
+		framer.WriteData(1, false, clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 10_000)))
 	}
 	if by := s.logs.await(t, "socket closed", 1)[0]["closed_by"]; by != string(byWriteTimeout) {
 		t.Errorf("closed by %v, want %v", by, byWriteTimeout)
@@ -150,7 +151,7 @@ func TestSocketsSurviveReloads(t *testing.T) {
 	for i := range 20 {
 		s.reload(t, "", fmt.Sprintf("websocket\nheader X-Config %d", i+1))
 		for _, p := range peers {
-			p.echo(opText, "still there")
+			p.echo(ws.OpText, "still there")
 		}
 	}
 	for _, p := range peers {
@@ -187,11 +188,11 @@ func TestEndsOnEveryProtocol(t *testing.T) {
 			silent.expectEnd()
 
 			gone := s.dial(t, protocol, "/stall")
-			gone.echo(opText, "hello")
+			gone.echo(ws.OpText, "hello")
 			gone.rw.Close()
 
 			stalled := s.dial(t, protocol, "/stall")
-			block := clientFrame(finBit|byte(opBinary), make([]byte, 1<<20))
+			block := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
 			for deadline := time.Now().Add(patience); ; {
 				if _, err := stalled.rw.Write(block); err != nil {
 					break

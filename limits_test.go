@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"runtime"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ func TestNothingLeaks(t *testing.T) {
 	var open []*peer
 	for range n {
 		p := s.dial(t, "http1", "/")
-		p.echo(opText, "hello")
+		p.echo(ws.OpText, "hello")
 		open = append(open, p)
 	}
 	if got := settled(before + n); got > before+n {
@@ -64,7 +65,7 @@ func TestWrappedConnection(t *testing.T) {
 	for _, protocol := range []string{"http1", "tls"} {
 		for range 20 {
 			p := s.dial(t, protocol, "/")
-			p.echo(opText, "hello")
+			p.echo(ws.OpText, "hello")
 			p.write([]byte{0xff}, make([]byte, 200_000))
 			p.expectClose(1002, "")
 			if c, ok := p.rw.(interface{ CloseWrite() error }); ok {
@@ -84,8 +85,8 @@ func TestIdleTimeouts(t *testing.T) {
 		for _, protocol := range protocols {
 			p := s.dial(t, protocol, "/")
 			p.expectPing() // half a second later
-			p.send(opPong, "")
-			p.echo(opText, "still there")
+			p.send(ws.OpPong, "")
+			p.echo(ws.OpText, "still there")
 			p.bye()
 		}
 	}
@@ -106,7 +107,7 @@ func TestMaxConnections(t *testing.T) {
 				}
 				closed := len(s.logs.entries("socket closed"))
 				for _, p := range open {
-					p.echo(opText, "not disturbed")
+					p.echo(ws.OpText, "not disturbed")
 					p.bye()
 				}
 				s.logs.await(t, "socket closed", closed+limit)
@@ -120,10 +121,10 @@ func TestRequestBodyLimit(t *testing.T) {
 	s := start(t, "request_body {\nmax_size 1KB\n}\nwebsocket")
 	for _, protocol := range protocols {
 		p := s.dial(t, protocol, "/")
-		p.echo(opText, letters(500))
-		p.send(opText, letters(800))
+		p.echo(ws.OpText, letters(500))
+		p.send(ws.OpText, letters(800))
 		if protocol == "http1" || protocol == "tls" {
-			p.expect(opText, letters(800))
+			p.expect(ws.OpText, letters(800))
 			p.bye()
 		} else {
 			p.expectClose(1009, "request_body max_size")

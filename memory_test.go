@@ -4,6 +4,7 @@ package caddywebsocket
 
 import (
 	"fmt"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"strings"
 	"testing"
@@ -18,9 +19,9 @@ func TestMemoryOfStalledClients(t *testing.T) {
 		short     = 4000    // fits in the receive buffer
 		most      = 48 << 10
 	)
-	compressed := clientFrame(finBit|rsv1Bit|byte(opBinary), deflateMessage(noise(announced)))
-	plain := clientFrame(finBit|byte(opText), []byte(letters(announced)))
-	megabyte := clientFrame(finBit|byte(opText), []byte(letters(1<<20)))
+	compressed := clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), deflateMessage(noise(announced)))
+	plain := clientFrame(ws.FinBit|byte(ws.OpText), []byte(letters(announced)))
+	megabyte := clientFrame(ws.FinBit|byte(ws.OpText), []byte(letters(1<<20)))
 	starts := []struct {
 		name  string
 		path  string
@@ -29,13 +30,13 @@ func TestMemoryOfStalledClients(t *testing.T) {
 	}{
 		{"a compressed frame's header", "/", compressed[:14], most},
 		{"100 bytes of a compressed frame", "/", compressed[:100], most},
-		{"100 bytes of a compressed fragment", "/", clientFrame(rsv1Bit|byte(opText), deflateMessage(letters(300)))[:100], most},
-		{"100 bytes of a compressed frame that fits", "/", clientFrame(finBit|rsv1Bit|byte(opText), deflateMessage(letters(short)))[:100], most},
+		{"100 bytes of a compressed fragment", "/", clientFrame(ws.RSV1Bit|byte(ws.OpText), deflateMessage(letters(300)))[:100], most},
+		{"100 bytes of a compressed frame that fits", "/", clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), deflateMessage(letters(short)))[:100], most},
 		{"a small buffer's fill, compressed", "/", compressed[:4200], most + 5*4200},
 		{"a medium buffer's fill, compressed", "/", compressed[:16600], most + 5*16600},
 		{"a block's fill, compressed", "/", compressed[:66_000], most + 5*66_000},
 		{"100 bytes of a frame", "/", plain[:100], most},
-		{"100 bytes of a frame that fits", "/", clientFrame(finBit|byte(opText), []byte(letters(short)))[:100], most},
+		{"100 bytes of a frame that fits", "/", clientFrame(ws.FinBit|byte(ws.OpText), []byte(letters(short)))[:100], most},
 		{"a small buffer's fill", "/", plain[:4200], most + 16*4200},
 		{"a block's fill", "/", plain[:66_000], most + 5*66_000},
 		{"a byte, large buffers", "/large", plain[:1], most},

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // metrics are those of the whole process. Every config has a registry of its
@@ -110,13 +111,13 @@ func (m *collector) closed(s *session) {
 	mode := s.handler.Mode
 	_, end := s.current()
 	m.closes.WithLabelValues(mode, codeLabel(end.code), string(end.by)).Inc()
-	m.durations.WithLabelValues(mode).Observe(s.keepalive.now().Seconds())
+	m.durations.WithLabelValues(mode).Observe(s.keepalive.Now().Seconds())
 }
 
 // codeLabel is a close code as a label has it: those of RFC 6455 and the IANA
 // registry as they are, all others, which a client is free to choose, as one.
 func codeLabel(code int) string {
-	if validCloseCode(code) && code < 3000 ||
+	if ws.ValidCloseCode(code) && code < 3000 ||
 		code == websocket.CloseNoStatusReceived || code == websocket.CloseAbnormalClosure {
 		return strconv.Itoa(code)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // scraped are the samples of ours that the site's /metrics serves, by name and
@@ -73,25 +74,25 @@ func TestMetrics(t *testing.T) {
 		s.attempt(t, "http1", bad[0], bad[1:]...)
 	}
 	pinged := s.dial(t, "http1", "/pinged")
-	pinged.send(opPong, pinged.expectPing())
+	pinged.send(ws.OpPong, pinged.expectPing())
 	pinged.sendClose(3333, "")
 	pinged.expectCloseAfterPings(3333, "")
 	pinged.rw.Close()
 	s.logs.await(t, "socket closed", 1)
 
 	open := s.dial(t, "http1", "/echo")
-	open.echo(opText, "hello")
+	open.echo(ws.OpText, "hello")
 	app := s.dial(t, "http1", "/echo")
-	app.echo(opBinary, "hello, hello")
+	app.echo(ws.OpBinary, "hello, hello")
 	s.attempt(t, "http1", "/echo")
 	app.bye()
 	s.logs.await(t, "socket closed", 2)
 	client, upstream := u.tunnel(s, "http1", "Origin", "https://example.com")
-	client.send(opText, "up")
-	upstream.expectMasked(opText, "up")
+	client.send(ws.OpText, "up")
+	upstream.expectMasked(ws.OpText, "up")
 
 	s.reload(t, "", site+"\nheader X-Config new") // no count is lost
-	open.echo(opText, "again")
+	open.echo(ws.OpText, "again")
 	got := added()
 	for name, want := range map[string]float64{
 		`open_sessions{mode="echo"}`:                                     1,

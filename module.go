@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
 )
 
@@ -146,7 +148,7 @@ type Handler struct {
 	origins  originPolicy
 	limiter  *limiter
 	upgrader *websocket.Upgrader
-	buffers  *bufferPool
+	buffers  *ws.BufferPool
 	events   *caddyevents.App // nil outside of a server
 	unloaded bool             // the config was replaced; sessions.mu guards it
 }
@@ -179,13 +181,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		CheckOrigin:       func(*http.Request) bool { return true }, // it has been
 		Error:             func(http.ResponseWriter, *http.Request, int, error) {},
 	}
-	h.buffers = newBufferPool(int(h.BufferSize) + maxFrameHeader)
+	h.buffers = ws.NewBufferPool(int(h.BufferSize) + ws.MaxHeader)
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		srv.RegisterConnContext(func(ctx context.Context, c net.Conn) context.Context {
-			if ctx.Value(connCtxKey) != nil {
+			if ctx.Value(stream.ConnCtxKey) != nil {
 				return ctx // another handler of the server has put it there
 			}
-			return context.WithValue(ctx, connCtxKey, c)
+			return context.WithValue(ctx, stream.ConnCtxKey, c)
 		})
 		closeOnExit(srv)
 		events, err := ctx.App("events")

@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"strings"
 	"testing"
 )
@@ -10,13 +11,13 @@ func TestEchoOnEveryProtocol(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			p := s.dial(t, protocol, "/ws")
-			p.echo(opText, "hello")
-			p.echo(opBinary, "\x00\xff")
-			p.echo(opText, "")
-			p.echo(opBinary, strings.Repeat("x", 4096))
-			p.echo(opBinary, strings.Repeat("y", 65536))
-			p.send(opPing, "ping")
-			p.expect(opPong, "ping")
+			p.echo(ws.OpText, "hello")
+			p.echo(ws.OpBinary, "\x00\xff")
+			p.echo(ws.OpText, "")
+			p.echo(ws.OpBinary, strings.Repeat("x", 4096))
+			p.echo(ws.OpBinary, strings.Repeat("y", 65536))
+			p.send(ws.OpPing, "ping")
+			p.expect(ws.OpPong, "ping")
 			p.bye()
 		})
 	}

@@ -27,7 +27,7 @@ func (s *session) panicked(panicked any) (err error) {
 	err = errPanicked
 	stack := debug.Stack()
 	s.end(ending{by: byError, code: closeNone, reason: fmt.Sprint("panic: ", panicked)})
-	s.stream.cut()
+	s.stream.Cut()
 	defer func() { _ = recover() }() // what panics may be the log
 	s.handler.logger.Error("panic in a socket", zap.String("id", s.id), zap.Any("panic", panicked), zap.ByteString("stack", stack))
 	return err

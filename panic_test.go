@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
@@ -52,7 +53,7 @@ func TestPanicsEndTheSession(t *testing.T) {
 					}
 					conn.Close()
 				})
-				_, _ = client.Write(clientFrame(finBit|byte(opText), []byte("for the writer")))
+				_, _ = client.Write(clientFrame(ws.FinBit|byte(ws.OpText), []byte("for the writer")))
 				synctest.Wait()
 				if howEnded(s).by != byError || howEnded(s).code != 1006 {
 					t.Errorf("the session ended as %v", howEnded(s))
@@ -89,13 +90,13 @@ type panickingStream struct {
 	wasCut bool
 }
 
-func (*panickingStream) http3Server() *http3.Server { return nil }
-func (*panickingStream) hasServerTimeouts() bool    { return false }
+func (*panickingStream) HTTP3Server() *http3.Server { return nil }
+func (*panickingStream) HasServerTimeouts() bool    { return false }
 func (*panickingStream) Wait() error                { return io.EOF }
-func (*panickingStream) hangUp(bool) bool           { return false }
-func (*panickingStream) interrupt()                 {}
-func (*panickingStream) resume()                    {}
-func (s *panickingStream) cut()                     { s.wasCut = true }
+func (*panickingStream) CloseWrite(bool) bool       { return false }
+func (*panickingStream) Interrupt()                 {}
+func (*panickingStream) Resume()                    {}
+func (s *panickingStream) Cut()                     { s.wasCut = true }
 func (*panickingStream) Close() error               { return nil }
 
 // An error that isn't there is one all the same.

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -20,10 +22,10 @@ type tunnel struct {
 	*session
 
 	upMu    sync.Mutex // guards the following, while somebody reads from the client
-	up      scanner    // from the client
+	up      ws.Scanner // from the client
 	upHeld  []byte     // what up held back
 	got     int        // what the last read from the client took
-	room    [2 * maxHeld]byte
+	room    [2 * ws.MaxHeld]byte
 	ready   []byte // what Read has yet to return, and readErr after that
 	readErr error
 	refused bool // what came may not pass, so nothing does any more
@@ -32,12 +34,12 @@ type tunnel struct {
 	// toApp writes to the application where it has the client's bytes written to
 	// it, which appWritten reports. Where it reads them itself, appClose is the Close
 	// frame to let it read.
-	toApp      sender
+	toApp      ws.Writer
 	appWritten atomic.Bool
 	appClose   atomic.Pointer[ending] // nil until the application is to be sent one
 
 	downMu   sync.Mutex // guards the following
-	down     scanner    // from the application
+	down     ws.Scanner // from the application
 	downHeld []byte     // what down held back
 	head     []byte     // of a response that the application writes itself; nil once frames follow
 	content  bool       // the answer has a type of content, as one that opens a socket has not
@@ -57,14 +59,14 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	}
 	t := &tunnel{session: s, appDone: make(chan struct{})}
 	t.setDone = sync.OnceFunc(func() { close(t.appDone) })
-	t.up = scanner{client: true, limit: h.MaxMessageSize, strict: h.MaxMessageSize > 0, ours: t.pong}
-	t.down = scanner{limit: h.MaxMessageSize}
+	t.up = ws.Scanner{Client: true, Limit: h.MaxMessageSize, Strict: h.MaxMessageSize > 0, Ours: t.pong}
+	t.down = ws.Scanner{Limit: h.MaxMessageSize}
 	s.closeApp, s.releaseApp = t.sendAppClose, t.detachApp
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	t.cancel = cancel
 	// Another handler of ours behind this one must not look past it.
-	passed := r.WithContext(context.WithValue(ctx, connCtxKey, nil))
+	passed := r.WithContext(context.WithValue(ctx, stream.ConnCtxKey, nil))
 	if r.ProtoMajor == 1 {
 		w = &hijackWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
 	} else {
@@ -95,9 +97,9 @@ func (t *tunnel) detachApp() {
 func (t *tunnel) sendAppClose(e ending) {
 	t.appClose.Store(&e)
 	if t.appWritten.Load() {
-		t.toApp.post(opClose, e.appPayload())
+		t.toApp.Post(ws.OpClose, e.appPayload())
 	} else {
-		t.stream.interrupt()
+		t.stream.Interrupt()
 	}
 }
 
@@ -126,20 +128,20 @@ func (t *tunnel) close() {
 	sent := t.finishClose(end)
 	t.downMu.Unlock()
 	// A copy loop of the application's may still be reading.
-	t.stream.interrupt()
+	t.stream.Interrupt()
 	t.upMu.Lock()
 	defer t.upMu.Unlock()
-	t.stream.resume()
-	buf := blocks.get()
-	defer blocks.put(buf)
-	t.up.limit = 0
-	for err := error(nil); sent && err == nil && !t.up.closed && t.up.broken == nil; {
-		_, err = t.pull(buf.p)
+	t.stream.Resume()
+	buf := ws.Blocks.Get()
+	defer ws.Blocks.Put(buf)
+	t.up.Limit = 0
+	for err := error(nil); sent && err == nil && !t.up.Closed && t.up.Broken == nil; {
+		_, err = t.pull(buf.P)
 	}
 	// Of a client that is lost or stalled nothing more is of interest.
-	if end.code != closeNone && t.stream.hangUp(t.up.closed) {
+	if end.code != closeNone && t.stream.CloseWrite(t.up.Closed) {
 		for err := error(nil); err == nil; {
-			_, err = t.pull(buf.p)
+			_, err = t.pull(buf.P)
 		}
 	}
 }
@@ -147,31 +149,31 @@ func (t *tunnel) close() {
 // finishClose sends the client the Close frame of the session's end, unless one was
 // sent, and reports whether there was one.
 func (t *tunnel) finishClose(end ending) bool {
-	if t.head != nil || t.down.withinFrame() || end.code == closeNone {
+	if t.head != nil || t.down.WithinFrame() || end.code == closeNone {
 		return false
 	}
 	if len(t.downHeld) > 0 {
-		_ = t.out.pass(t.downHeld, true, false) // it was no frame after all
+		_ = t.out.Pass(t.downHeld, true, false) // it was no frame after all
 		return false
 	}
-	if t.content && t.appClose.Load() == nil && !t.up.seen {
+	if t.content && t.appClose.Load() == nil && !t.up.Seen {
 		return false // nobody has shown yet that this is a socket
 	}
-	err := t.out.control(opClose, end.payload())
-	return err == nil || errors.Is(err, errCloseSent)
+	err := t.out.Control(ws.OpClose, end.payload())
+	return err == nil || errors.Is(err, ws.ErrCloseSent)
 }
 
 // refuse ends the session for what may not pass.
-func (t *tunnel) refuse(err *closeError) {
-	t.closeWith(ending{by: byServer, code: err.code, reason: err.reason})
+func (t *tunnel) refuse(err *ws.CloseError) {
+	t.closeWith(ending{by: byServer, code: err.Code, reason: err.Reason})
 }
 
 // checkBroken notes why the frames of a direction can't be followed any more.
-func (t *tunnel) checkBroken(s *scanner, from string) {
-	if s.broken == nil {
+func (t *tunnel) checkBroken(s *ws.Scanner, from string) {
+	if s.Broken == nil {
 		return
 	}
-	reason := fmt.Sprintf("frames from the %s can't be followed: %v", from, s.broken)
+	reason := fmt.Sprintf("frames from the %s can't be followed: %v", from, s.Broken)
 	if s == &t.down {
 		t.noPings.Store(true)
 	}

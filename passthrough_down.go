@@ -12,44 +12,46 @@ import (
 	"strings"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // push passes on to the client what the application writes. The scanner of this
 // direction takes nothing out, so p stays as it is.
 func (t *tunnel) push(p []byte) error {
-	closedBefore := t.down.closed
-	r := t.down.scan(p)
-	if t.down.closed && !closedBefore { // noted before the client can answer it
-		t.end(ending{by: byUpstream, code: t.down.close.code, reason: t.down.close.reason})
+	closedBefore := t.down.Closed
+	r := t.down.Scan(p)
+	if t.down.Closed && !closedBefore { // noted before the client can answer it
+		t.end(ending{by: byUpstream, code: t.down.Close.Code, reason: t.down.Close.Reason})
 	}
-	if err := t.pass(r); err != nil && !errors.Is(err, errCloseSent) {
+	if err := t.pass(r); err != nil && !errors.Is(err, ws.ErrCloseSent) {
 		return err
 	} // the application learns of a Close frame in its own direction
-	if r.err != nil {
-		t.refuse(r.err)
-		t.down.limit = 0
-		r.held = t.down.scan(r.held).held
+	if r.Err != nil {
+		t.refuse(r.Err)
+		t.down.Limit = 0
+		r.Held = t.down.Scan(r.Held).Held
 	}
-	t.downHeld = append(t.downHeld[:0], r.held...)
+	t.downHeld = append(t.downHeld[:0], r.Held...)
 	t.checkBroken(&t.down, "application")
 	return nil
 }
 
 // pass writes to the client what passes of a scan.
-func (t *tunnel) pass(r scan) error {
-	if len(r.pass) == 0 {
+func (t *tunnel) pass(r ws.Scanned) error {
+	if len(r.Pass) == 0 {
 		return nil
 	}
-	if b := r.boundary; b > 0 && b < len(r.pass) && t.out.waiting() {
+	if b := r.Boundary; b > 0 && b < len(r.Pass) && t.out.Waiting() {
 		// What waits for the end of a frame gets its turn in the middle.
-		if err := t.write(r.pass[:b], false, false); err != nil {
+		if err := t.write(r.Pass[:b], false, false); err != nil {
 			return err
 		}
-		r.pass = r.pass[b:]
+		r.Pass = r.Pass[b:]
 	}
-	err := t.write(r.pass, t.down.withinFrame(), t.down.closed)
+	err := t.write(r.Pass, t.down.WithinFrame(), t.down.Closed)
 	if err == nil {
-		t.sent.set(t.down.messages, t.down.bytes)
+		t.sent.set(t.down.Messages, t.down.Bytes)
 	}
 	return err
 }
@@ -57,8 +59,8 @@ func (t *tunnel) pass(r scan) error {
 // write writes to the client, as sender.pass does. If that fails it is how the
 // session ends.
 func (t *tunnel) write(p []byte, withinFrame, closed bool) error {
-	err := t.out.pass(p, withinFrame, closed)
-	if err != nil && !errors.Is(err, errCloseSent) {
+	err := t.out.Pass(p, withinFrame, closed)
+	if err != nil && !errors.Is(err, ws.ErrCloseSent) {
 		t.failed(err)
 	}
 	return err
@@ -87,7 +89,7 @@ func (t *tunnel) Write(p []byte) (n int, err error) {
 // past its copy loop when its config is unloaded. In the middle of a frame that
 // would be taken for a part of it.
 func isProxyClose(p []byte) bool {
-	return bytes.Equal(p, []byte{finBit | byte(opClose), 2, websocket.CloseGoingAway >> 8, websocket.CloseGoingAway & 0xff})
+	return bytes.Equal(p, []byte{ws.FinBit | byte(ws.OpClose), 2, websocket.CloseGoingAway >> 8, websocket.CloseGoingAway & 0xff})
 }
 
 // calledBy reports whether a function with a name that ends so is among the callers.
@@ -118,7 +120,7 @@ func (t *tunnel) pushHead(p []byte) error {
 	i := bytes.Index(t.head, []byte(end))
 	if i < 0 {
 		if len(t.head) > maxHead {
-			t.down.broken, t.head = errors.New("the answer's head doesn't end"), nil
+			t.down.Broken, t.head = errors.New("the answer's head doesn't end"), nil
 			t.checkBroken(&t.down, "application")
 		}
 		return t.write(p, true, false)
@@ -127,15 +129,15 @@ func (t *tunnel) pushHead(p []byte) error {
 	answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(t.head)), nil)
 	switch {
 	case err != nil:
-		t.down.broken = fmt.Errorf("reading the answer: %w", err)
+		t.down.Broken = fmt.Errorf("reading the answer: %w", err)
 	case answer.StatusCode != http.StatusSwitchingProtocols:
-		t.down.broken = errors.New("the answer is not 101")
+		t.down.Broken = errors.New("the answer is not 101")
 	default:
 		t.agree(answer.Header)
 	}
 	t.head = nil
 	t.checkBroken(&t.down, "application")
-	if err := t.write(p[:len(p)-rest], t.down.withinFrame(), false); err != nil || rest == 0 {
+	if err := t.write(p[:len(p)-rest], t.down.WithinFrame(), false); err != nil || rest == 0 {
 		return err
 	}
 	return t.push(p[len(p)-rest:])
@@ -147,12 +149,12 @@ func (t *tunnel) pushHead(p []byte) error {
 func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 	t.copying.Store(true)
 	empty := 0
-	buf := newCopyBuffer(t.handler.buffers)
+	buf := ws.NewCopyBuffer(t.handler.buffers)
 	for expected := int64(0); ; {
-		p := buf.next(expected, len(t.downHeld))
+		p := buf.Next(expected, len(t.downHeld))
 		n := copy(p, t.downHeld)
 		k, readErr := app.Read(p[n:])
-		buf.took(k)
+		buf.Took(k)
 		read += int64(k)
 		if k > 0 {
 			if expected, err = t.pushRead(p[:n+k], k, n+k == len(p)); err != nil {
@@ -161,7 +163,7 @@ func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 		}
 		if k > 0 || readErr != nil {
 			empty = 0
-		} else if empty++; empty == maxEmptyReads {
+		} else if empty++; empty == stream.MaxEmptyReads {
 			readErr = io.ErrNoProgress
 		}
 		if readErr != nil {
@@ -170,7 +172,7 @@ func (t *tunnel) ReadFrom(app io.Reader) (read int64, err error) {
 			break
 		}
 	}
-	buf.release()
+	buf.Release()
 	t.copying.Store(false)
 	return read, err
 }
@@ -183,7 +185,7 @@ func (t *tunnel) pushRead(p []byte, k int, full bool) (expected int64, err error
 	defer t.downMu.Unlock()
 	err = t.push(p)
 	// The rest of a frame is on its way; what comes next may be like the last.
-	expected = max(t.down.remaining, min(int64(k), int64(t.handler.buffers.size)))
+	expected = max(t.down.Remaining, min(int64(k), int64(t.handler.buffers.Size)))
 	if full {
 		expected = max(expected, int64(len(p))+1)
 	}

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"fmt"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
 	"net/http/httptest"
@@ -14,7 +15,7 @@ import (
 func TestTunnelDeadClient(t *testing.T) {
 	onEveryTunnel(t, "keepalive 50ms 200ms", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
-		app.expectMasked(opClose, string(closePayload(1001, "")))
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1001, "")))
 		app.rw.Close()
 		client.expectEndAfterPings()
 	})
@@ -23,8 +24,8 @@ func TestTunnelDeadClient(t *testing.T) {
 func TestTunnelUpstreamBreaks(t *testing.T) {
 	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
-		app.write(serverFrame(finBit|byte(opText), "last words"))
-		client.expect(opText, "last words")
+		app.write(serverFrame(ws.FinBit|byte(ws.OpText), "last words"))
+		client.expect(ws.OpText, "last words")
 		app.rw.Close()
 		client.expectClose(1012, "")
 		client.answerClose(1012)
@@ -36,8 +37,8 @@ func TestTunnelLifetime(t *testing.T) {
 	onEveryTunnel(t, "max_lifetime 200ms", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
 		client.expectClose(1012, "")
-		app.expectMasked(opClose, string(closePayload(1001, "")))
-		app.write(serverFrame(finBit|byte(opClose), string(closePayload(1001, ""))))
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1001, "")))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1001, ""))))
 		client.answerClose(1012)
 		app.rw.Close()
 		client.expectEnd()
@@ -56,11 +57,11 @@ func TestTunnelReload(t *testing.T) {
 			idle, app := u.tunnel(s, protocol)
 			defer app.rw.Close()
 			// reverse_proxy knows of a connection from when it copies.
-			idle.send(opText, "hello")
-			app.expectMasked(opText, "hello")
+			idle.send(ws.OpText, "hello")
+			app.expectMasked(ws.OpText, "hello")
 			busy, app := u.tunnel(s, protocol)
 			defer app.rw.Close()
-			frame := serverFrame(finBit|byte(opBinary), strings.Repeat("x", 1000))
+			frame := serverFrame(ws.FinBit|byte(ws.OpBinary), strings.Repeat("x", 1000))
 			app.write(frame[:500])
 			if _, err := io.ReadFull(busy.br, make([]byte, 500)); err != nil {
 				t.Fatal(err)
@@ -85,13 +86,13 @@ func TestTunnelSurvivesReload(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			u := &upstream{u.Listener, t}
 			client, app := u.tunnel(s, protocol)
-			frame := serverFrame(finBit|byte(opText), "in two halves")
+			frame := serverFrame(ws.FinBit|byte(ws.OpText), "in two halves")
 			app.write(frame[:5])
 			s.reload(t, "", fmt.Sprintf("header X-Config %d\n%s", i, site))
 			app.write(frame[5:])
-			client.expect(opText, "in two halves")
-			client.send(opText, "hello")
-			app.expectMasked(opText, "hello")
+			client.expect(ws.OpText, "in two halves")
+			client.send(ws.OpText, "hello")
+			app.expectMasked(ws.OpText, "hello")
 			app.rw.Close()
 			client.rw.Close()
 		})
@@ -103,7 +104,7 @@ func TestTunnelSurvivesReload(t *testing.T) {
 func TestTunnelEndsWithinFrame(t *testing.T) {
 	onEveryTunnel(t, "max_lifetime 100ms", func(t *testing.T, s *server, u *upstream, protocol string) {
 		for name, sent := range map[string][]byte{
-			"half a frame": clientFrame(finBit|byte(opText), []byte("never finished"))[:10],
+			"half a frame": clientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10],
 			"no frame":     {0x83, 0x80, 1, 2, 3, 4, 5},
 		} {
 			closed := len(s.logs.entries("socket closed"))
@@ -129,7 +130,7 @@ func TestTunnelStalledUpstream(t *testing.T) {
 		client, app := u.tunnel(s, protocol)
 		defer app.rw.Close()
 		go func() {
-			block := clientFrame(finBit|byte(opBinary), make([]byte, 1<<20))
+			block := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
 			for {
 				if _, err := client.rw.Write(block); err != nil {
 					return
@@ -145,7 +146,7 @@ func TestTunnelClientIgnoresClose(t *testing.T) {
 	onEveryTunnel(t, "keepalive off", func(t *testing.T, s *server, u *upstream, protocol string) {
 		closed := len(s.logs.entries("socket closed"))
 		client, app := u.tunnel(s, protocol)
-		app.write(serverFrame(finBit|byte(opClose), string(closePayload(4001, "go"))))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "go"))))
 		app.rw.Close()
 		client.expectClose(4001, "go")
 		entries := s.logs.await(t, "socket closed", closed+1)
@@ -160,8 +161,8 @@ func TestTunnelClientGone(t *testing.T) {
 	onEveryTunnel(t, "keepalive off", func(t *testing.T, s *server, u *upstream, protocol string) {
 		closed := len(s.logs.entries("socket closed"))
 		client, app := u.tunnel(s, protocol)
-		client.send(opText, "hello")
-		app.expectMasked(opText, "hello")
+		client.send(ws.OpText, "hello")
+		app.expectMasked(ws.OpText, "hello")
 		client.rw.Close()
 		app.deadline(time.Now().Add(patience))
 		if rest, err := io.ReadAll(app.br); len(rest) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
@@ -179,7 +180,7 @@ func TestExitWithTunnels(t *testing.T) {
 	p := startProcess(t, "", "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 	for _, protocol := range protocols {
 		client, app := u.tunnel(&p.server, protocol)
-		client.write(clientFrame(finBit|byte(opText), []byte("never finished"))[:10])
+		client.write(clientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10])
 		defer app.rw.Close()
 		_, app = u.tunnel(&p.server, protocol)
 		defer app.rw.Close()
@@ -194,7 +195,7 @@ func TestTunnelUpstreamIgnoresClose(t *testing.T) {
 		closed := len(s.logs.entries("socket closed"))
 		client, app := u.tunnel(s, protocol)
 		client.sendClose(4002, "bye")
-		app.expectMasked(opClose, string(closePayload(4002, "bye")))
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(4002, "bye")))
 		client.rw.Close()
 		entries := s.logs.await(t, "socket closed", closed+1)
 		if last := entries[len(entries)-1]; last["closed_by"] != string(byClient) || last["close_code"] != 4002.0 {
@@ -223,17 +224,17 @@ func TestTunnelStallsBeforePing(t *testing.T) {
 			}
 			s.finish()
 		}()
-		frame := serverFrame(finBit|byte(opText), "in two halves")
+		frame := serverFrame(ws.FinBit|byte(ws.OpText), "in two halves")
 		app.Write(frame[:5])
 		if _, err := io.ReadFull(client, make([]byte, 5)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(defaultKeepaliveInterval + time.Second)
-		if s.out.posted.Load() == nil {
+		if !s.out.Waiting() {
 			t.Fatal("no Ping is due")
 		}
 		start := time.Now()
-		app.Write(slices.Concat(frame[5:], serverFrame(finBit|byte(opText), ""), frame))
+		app.Write(slices.Concat(frame[5:], serverFrame(ws.FinBit|byte(ws.OpText), ""), frame))
 		<-done
 		if howEnded(s).by != byWriteTimeout {
 			t.Errorf("closed by %s, want %s", howEnded(s).by, byWriteTimeout)

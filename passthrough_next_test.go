@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // Other answers than an accepted handshake reach the client as they are.
@@ -79,16 +80,16 @@ func TestTunnelToAnyHandler(t *testing.T) {
 	s := start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 100ms 10s\nmax_lifetime 2s\n}\ntest_upgrade")
 	for _, protocol := range []string{"http1", "tls"} {
 		p := s.dial(t, protocol, "/")
-		p.echo(opText, letters(100_000))
-		p.send(opPong, p.expectPing())
-		p.echo(opText, "still in step")
+		p.echo(ws.OpText, letters(100_000))
+		p.send(ws.OpPong, p.expectPing())
+		p.echo(ws.OpText, "still in step")
 		p.sendClose(3000, "")
 		p.expectCloseAfterPings(3000, "")
 		p.expectEnd()
 		p.rw.Close()
 
 		p = s.dial(t, protocol, "/")
-		p.echo(opText, "hello")
+		p.echo(ws.OpText, "hello")
 		p.expectCloseAfterPings(1012, "")
 		p.sendClose(1012, "")
 		p.expectEnd()
@@ -101,12 +102,12 @@ func TestTunnelCountsWhatPassed(t *testing.T) {
 	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
 		closed := len(s.logs.entries("socket closed"))
 		client, app := u.tunnel(s, protocol)
-		app.write(serverFrame(finBit|byte(opText), "one"))
-		client.expect(opText, "one")
+		app.write(serverFrame(ws.FinBit|byte(ws.OpText), "one"))
+		client.expect(ws.OpText, "one")
 		adminClose()
 		client.expectClose(4000, "")
-		app.expectMasked(opClose, string(closePayload(4000, "logged out")))
-		app.write(serverFrame(finBit|byte(opText), "two"), serverFrame(finBit|byte(opClose), string(closePayload(4000, ""))))
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(4000, "logged out")))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpText), "two"), serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, ""))))
 		client.answerClose(4000)
 		app.rw.Close()
 		client.rw.Close()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // Whatever fields an upstream sends with its 101, the socket is supervised.
@@ -26,13 +27,13 @@ func TestTunnelWhateverTheAnswerSays(t *testing.T) {
 				}()
 				client := s.dial(t, protocol, "/")
 				app := <-apps
-				client.send(opPong, client.expectPing())
-				app.write(serverFrame(finBit|byte(opText), "more than five bytes"))
+				client.send(ws.OpPong, client.expectPing())
+				app.write(serverFrame(ws.FinBit|byte(ws.OpText), "more than five bytes"))
 				for client.nextIsPing() {
 					client.expectPing()
 				}
-				client.expect(opText, "more than five bytes")
-				client.send(opText, strings.Repeat("x", 1025))
+				client.expect(ws.OpText, "more than five bytes")
+				client.send(ws.OpText, strings.Repeat("x", 1025))
 				client.expectCloseAfterPings(1009, "max_message_size")
 				client.answerClose(1009)
 				app.rw.Close()
@@ -45,7 +46,7 @@ func TestTunnelWhateverTheAnswerSays(t *testing.T) {
 // longForm makes a masked frame with a length that is longer than it must be.
 func longForm(first byte, payload []byte) []byte {
 	frame := clientFrame(first, payload)
-	return bytes.Join([][]byte{frame[:1], {maskBit | 127, 0, 0, 0, 0, 0, 0, 0, byte(len(payload))}, frame[2:]}, nil)
+	return bytes.Join([][]byte{frame[:1], {ws.MaskBit | 127, 0, 0, 0, 0, 0, 0, 0, byte(len(payload))}, frame[2:]}, nil)
 }
 
 // No frame of a client's switches limits, pings or death off.
@@ -55,18 +56,18 @@ func TestTunnelStaysSupervised(t *testing.T) {
 		frame []byte
 		code  int
 	}{
-		"length in a longer form": {longForm(finBit|byte(opBinary), []byte("short")), 1009},
-		"no mask":                 {serverFrame(finBit|byte(opBinary), "short"), 1009},
-		"reserved bits":           {clientFrame(finBit|rsvBits|byte(opBinary), []byte("short")), 1009},
-		"message within another":  {clientFrame(byte(opBinary), []byte("short")), 1009},
-		"reserved opcode":         {clientFrame(finBit|3, []byte("short")), 1002},
-		"long control frame":      {clientFrame(finBit|byte(opPing), tooMuch), 1002},
-		"fragmented control":      {clientFrame(byte(opPing), []byte("short")), 1002},
+		"length in a longer form": {longForm(ws.FinBit|byte(ws.OpBinary), []byte("short")), 1009},
+		"no mask":                 {serverFrame(ws.FinBit|byte(ws.OpBinary), "short"), 1009},
+		"reserved bits":           {clientFrame(ws.FinBit|ws.RSVBits|byte(ws.OpBinary), []byte("short")), 1009},
+		"message within another":  {clientFrame(byte(ws.OpBinary), []byte("short")), 1009},
+		"reserved opcode":         {clientFrame(ws.FinBit|3, []byte("short")), 1002},
+		"long control frame":      {clientFrame(ws.FinBit|byte(ws.OpPing), tooMuch), 1002},
+		"fragmented control":      {clientFrame(byte(ws.OpPing), []byte("short")), 1002},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onEveryTunnel(t, "keepalive 50ms 20s\nmax_message_size 1KiB", func(t *testing.T, s *server, u *upstream, protocol string) {
 				client, app := u.tunnel(s, protocol)
-				client.write(c.frame, clientFrame(finBit|byte(opBinary), tooMuch))
+				client.write(c.frame, clientFrame(ws.FinBit|byte(ws.OpBinary), tooMuch))
 				client.expectCloseAfterPings(c.code, "")
 				client.answerClose(c.code)
 				app.rw.Close()
@@ -82,7 +83,7 @@ func TestTunnelUnsupervised(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		client, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
 		s := onlySession(t)
-		broken := clientFrame(finBit|3, []byte("reserved"))
+		broken := clientFrame(ws.FinBit|3, []byte("reserved"))
 		_, _ = client.Write(broken)
 		for range 10 {
 			time.Sleep(25 * time.Second)
@@ -112,7 +113,7 @@ func TestTunnelLongFrame(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		client, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
 		s := onlySession(t)
-		frame := serverFrame(finBit|byte(opText), letters(100))
+		frame := serverFrame(ws.FinBit|byte(ws.OpText), letters(100))
 		for i := range 10 {
 			if i > 0 {
 				time.Sleep(49 * time.Second)
@@ -121,7 +122,7 @@ func TestTunnelLongFrame(t *testing.T) {
 		}
 		synctest.Wait()
 		got, ok := bytes.CutPrefix(client.bytes(), frame)
-		if !ok || len(got) != 2+pingPayloadLen || howEnded(s) != (ending{}) {
+		if !ok || len(got) != 2+ws.PingPayloadLen || howEnded(s) != (ending{}) {
 			t.Fatalf("the client got %x, and the session ended as %v", client.bytes(), howEnded(s))
 		}
 		// Now it has been asked, and has half of the timeout to answer.
@@ -141,7 +142,7 @@ func TestTunnelStalledFrame(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		_, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
 		s := onlySession(t)
-		_, _ = app.Write(serverFrame(finBit|byte(opText), letters(100))[:50])
+		_, _ = app.Write(serverFrame(ws.FinBit|byte(ws.OpText), letters(100))[:50])
 		time.Sleep(61 * time.Second)
 		if howEnded(s).by != byKeepaliveTimeout {
 			t.Errorf("the silent client's session ended as %v", howEnded(s))

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"bytes"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	mathrand "math/rand/v2"
 	"strconv"
@@ -15,9 +16,9 @@ func randomFrames(rng *mathrand.Rand, masked bool, total int) []byte {
 	var b bytes.Buffer
 	for b.Len() < total {
 		size := []int{0, 1, 7, 125, 126, 127, 4000, 65535, 65536, 70000}[rng.IntN(10)]
-		first := []byte{finBit | 1, finBit | 2, 1, 0, finBit, finBit | rsv1Bit | 2, finBit | 9, finBit | 10}[rng.IntN(8)]
-		if opcode(first & 0xf).isControl() {
-			size = rng.IntN(maxControlPayload + 1)
+		first := []byte{ws.FinBit | 1, ws.FinBit | 2, 1, 0, ws.FinBit, ws.FinBit | ws.RSV1Bit | 2, ws.FinBit | 9, ws.FinBit | 10}[rng.IntN(8)]
+		if ws.Opcode(first & 0xf).IsControl() {
+			size = rng.IntN(ws.MaxControlPayload + 1)
 		}
 		payload := make([]byte, size)
 		for i := range payload {
@@ -76,23 +77,23 @@ func firstDifference(a, b []byte) int {
 func TestTunnelClose(t *testing.T) {
 	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
-		client.send(opText, "hello")
-		app.expectMasked(opText, "hello")
-		app.write(serverFrame(finBit|byte(opText), "hello yourself"))
-		client.expect(opText, "hello yourself")
+		client.send(ws.OpText, "hello")
+		app.expectMasked(ws.OpText, "hello")
+		app.write(serverFrame(ws.FinBit|byte(ws.OpText), "hello yourself"))
+		client.expect(ws.OpText, "hello yourself")
 		client.sendClose(3001, "bye")
-		app.expectMasked(opClose, string(closePayload(3001, "bye")))
-		app.write(serverFrame(finBit|byte(opClose), string(closePayload(3001, "bye"))))
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(3001, "bye")))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(3001, "bye"))))
 		client.expectClose(3001, "bye")
 		app.rw.Close()
 		client.expectEnd()
 		client.rw.Close()
 
 		client, app = u.tunnel(s, protocol)
-		app.write(serverFrame(finBit|byte(opClose), string(closePayload(4000, "go"))))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, "go"))))
 		client.expectClose(4000, "go")
 		client.sendClose(4000, "go")
-		app.expectMasked(opClose, string(closePayload(4000, "go")))
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(4000, "go")))
 		app.rw.Close()
 		client.expectEnd()
 	})
@@ -104,7 +105,7 @@ func TestTunnelPing(t *testing.T) {
 	onEveryTunnel(t, "keepalive 100ms 10s", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
 		// In the middle of a frame there is none.
-		frame := serverFrame(finBit|byte(opText), strings.Repeat("x", 1000))
+		frame := serverFrame(ws.FinBit|byte(ws.OpText), strings.Repeat("x", 1000))
 		app.write(frame[:500])
 		if _, err := io.ReadFull(client.br, make([]byte, 500)); err != nil {
 			t.Fatal(err)
@@ -116,24 +117,24 @@ func TestTunnelPing(t *testing.T) {
 		client.br.Discard(len(frame) - 500)
 		client.expectPing()
 		// Between the fragments of a message there is.
-		app.write(serverFrame(byte(opText), "frag"))
-		for f := client.read(); f.op() != opText; f = client.read() {
+		app.write(serverFrame(byte(ws.OpText), "frag"))
+		for f := client.read(); f.op() != ws.OpText; f = client.read() {
 		}
 		ping := client.expectPing()
-		pong := clientFrame(finBit|byte(opPong), []byte(ping))
+		pong := clientFrame(ws.FinBit|byte(ws.OpPong), []byte(ping))
 		client.write(pong[:7])
 		client.write(pong[7:])
-		app.write(serverFrame(finBit, "ments"))
-		client.send(opPong, "unsolicited")
-		client.send(opPong, "8 bytes!")
-		client.send(opPing, "mine")
-		app.expectMasked(opPong, "unsolicited")
-		app.expectMasked(opPong, "8 bytes!")
-		app.expectMasked(opPing, "mine")
-		app.write(serverFrame(finBit|byte(opPing), "the app's"))
+		app.write(serverFrame(ws.FinBit, "ments"))
+		client.send(ws.OpPong, "unsolicited")
+		client.send(ws.OpPong, "8 bytes!")
+		client.send(ws.OpPing, "mine")
+		app.expectMasked(ws.OpPong, "unsolicited")
+		app.expectMasked(ws.OpPong, "8 bytes!")
+		app.expectMasked(ws.OpPing, "mine")
+		app.write(serverFrame(ws.FinBit|byte(ws.OpPing), "the app's"))
 		for {
 			f := client.read()
-			if f.op() == opPing && string(f.payload) == "the app's" {
+			if f.op() == ws.OpPing && string(f.payload) == "the app's" {
 				break
 			}
 		}
@@ -143,23 +144,23 @@ func TestTunnelPing(t *testing.T) {
 func TestTunnelMaxMessageSize(t *testing.T) {
 	onEveryTunnel(t, "max_message_size 1000", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
-		client.send(opText, "before")
-		client.write(clientFrame(finBit|byte(opText), make([]byte, 1001)))
-		app.expectMasked(opText, "before")
-		app.expectMasked(opClose, string(closePayload(1009, "message over max_message_size")))
+		client.send(ws.OpText, "before")
+		client.write(clientFrame(ws.FinBit|byte(ws.OpText), make([]byte, 1001)))
+		app.expectMasked(ws.OpText, "before")
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
 		client.expectClose(1009, "max_message_size")
-		app.write(serverFrame(finBit|byte(opClose), string(closePayload(1009, ""))))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1009, ""))))
 		app.rw.Close()
 		client.answerClose(1009)
 		client.expectEnd()
 
 		client, app = u.tunnel(s, protocol)
-		app.write(serverFrame(byte(opText), strings.Repeat("x", 600)), serverFrame(finBit, strings.Repeat("y", 600)))
+		app.write(serverFrame(byte(ws.OpText), strings.Repeat("x", 600)), serverFrame(ws.FinBit, strings.Repeat("y", 600)))
 		if f := client.read(); len(f.payload) != 600 {
 			t.Fatalf("got %d bytes", len(f.payload))
 		}
 		client.expectClose(1009, "max_message_size")
-		app.expectMasked(opClose, string(closePayload(1009, "message over max_message_size")))
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
 		app.rw.Close()
 		client.answerClose(1009)
 		client.expectEnd()
@@ -195,8 +196,8 @@ func TestTunnelManySmallFrames(t *testing.T) {
 			from, to *peer
 			frame    func(i int) []byte
 		}{
-			{client, app, func(i int) []byte { return clientFrame(finBit|byte(opText), []byte(strconv.Itoa(i))) }},
-			{app, client, func(i int) []byte { return serverFrame(finBit|byte(opText), strconv.Itoa(i)) }},
+			{client, app, func(i int) []byte { return clientFrame(ws.FinBit|byte(ws.OpText), []byte(strconv.Itoa(i))) }},
+			{app, client, func(i int) []byte { return serverFrame(ws.FinBit|byte(ws.OpText), strconv.Itoa(i)) }},
 		} {
 			var sent []byte
 			for i := range 100_000 {
@@ -221,10 +222,10 @@ func TestTunnelHugeFrame(t *testing.T) {
 	for _, d := range []struct {
 		from, to *peer
 		mask     byte
-	}{{client, app, maskBit}, {app, client, 0}} {
-		head := appendFrameHeader(nil, finBit|byte(opBinary), size)
+	}{{client, app, ws.MaskBit}, {app, client, 0}} {
+		head := ws.AppendHeader(nil, ws.FinBit|byte(ws.OpBinary), size)
 		if d.mask != 0 {
-			head[1] |= maskBit
+			head[1] |= ws.MaskBit
 			head = append(head, 0, 0, 0, 0)
 		}
 		go func() {
@@ -250,13 +251,13 @@ func TestTunnelHugeFrame(t *testing.T) {
 func TestTunnelMaxMessageSizeInPieces(t *testing.T) {
 	onEveryTunnel(t, "max_message_size 1000", func(t *testing.T, s *server, u *upstream, protocol string) {
 		client, app := u.tunnel(s, protocol)
-		large := clientFrame(finBit|byte(opBinary), make([]byte, 200_000))
-		client.write(clientFrame(finBit|byte(opText), []byte("before")), large[:20])
-		app.expectMasked(opText, "before")
+		large := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 200_000))
+		client.write(clientFrame(ws.FinBit|byte(ws.OpText), []byte("before")), large[:20])
+		app.expectMasked(ws.OpText, "before")
 		go client.rw.Write(large[20:])
-		app.expectMasked(opClose, string(closePayload(1009, "message over max_message_size")))
+		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
 		client.expectClose(1009, "max_message_size")
-		app.write(serverFrame(finBit|byte(opClose), string(closePayload(1009, ""))))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1009, ""))))
 		app.deadline(time.Now().Add(patience))
 		if rest, _ := io.ReadAll(app.br); len(rest) > 0 {
 			t.Errorf("%d more bytes passed", len(rest))

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"errors"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"os"
 )
@@ -10,11 +11,11 @@ import (
 // application; it lies in buf, which is at least of the size of room.
 func (t *tunnel) pull(buf []byte) ([]byte, error) {
 	n := copy(buf, t.upHeld)
-	t.keepalive.listen()
+	t.keepalive.Listen()
 	k, err := t.stream.Read(buf[n:])
 	t.got = k
 	if err == nil {
-		t.keepalive.heard()
+		t.keepalive.Heard()
 		return t.follow(buf[:n+k])
 	}
 	t.clientEnded(err)
@@ -32,25 +33,25 @@ func (t *tunnel) pull(buf []byte) ([]byte, error) {
 // what of it passes.
 func (t *tunnel) follow(p []byte) ([]byte, error) {
 	var err error
-	closedBefore := t.up.closed
-	r := t.up.scan(p)
-	t.received.set(t.up.messages, t.up.bytes)
+	closedBefore := t.up.Closed
+	r := t.up.Scan(p)
+	t.received.set(t.up.Messages, t.up.Bytes)
 	if t.refused {
-		r.pass = nil
-	} else if r.err != nil {
+		r.Pass = nil
+	} else if r.Err != nil {
 		t.refused = true
-		t.up.limit = 0 // what follows is read for the sake of its Close frame
-		r.held = t.up.scan(r.held).held
-		err = r.err
+		t.up.Limit = 0 // what follows is read for the sake of its Close frame
+		r.Held = t.up.Scan(r.Held).Held
+		err = r.Err
 	}
-	t.upHeld = append(t.upHeld[:0], r.held...)
-	if t.up.closed && !closedBefore {
-		t.end(ending{by: byClient, code: t.up.close.code, reason: t.up.close.reason})
+	t.upHeld = append(t.upHeld[:0], r.Held...)
+	if t.up.Closed && !closedBefore {
+		t.end(ending{by: byClient, code: t.up.Close.Code, reason: t.up.Close.Reason})
 	}
 	if !t.refused {
 		t.checkBroken(&t.up, "client")
 	}
-	return r.pass, err
+	return r.Pass, err
 }
 
 // clientEnded deals with the end of what comes from the client.
@@ -64,7 +65,7 @@ func (t *tunnel) clientEnded(err error) {
 // timedOut reports whether it was a timeout of the HTTP server's that ended a
 // read. Without those it was a deadline of the application's.
 func (t *tunnel) timedOut() bool {
-	if !t.stream.hasServerTimeouts() || t.appClose.Load() != nil {
+	if !t.stream.HasServerTimeouts() || t.appClose.Load() != nil {
 		return false
 	}
 	select {
@@ -77,7 +78,7 @@ func (t *tunnel) timedOut() bool {
 
 // upWithinFrame reports whether what passed to the application ends within a
 // frame.
-func (t *tunnel) upWithinFrame() bool { return !t.refused && t.up.withinFrame() }
+func (t *tunnel) upWithinFrame() bool { return !t.refused && t.up.WithinFrame() }
 
 // WriteTo writes to the application what comes from the client, until that
 // ends. It holds no buffer while the client is silent, and little stack: the work
@@ -86,21 +87,21 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 	t.upMu.Lock()
 	defer t.leave(&err)
 	t.attach(app)
-	buf := newCopyBuffer(t.handler.buffers)
+	buf := ws.NewCopyBuffer(t.handler.buffers)
 	for expected := int64(0); err == nil && !t.answered(); {
-		if t.up.withinFrame() || len(t.upHeld) > 0 {
+		if t.up.WithinFrame() || len(t.upHeld) > 0 {
 			expected, err = t.forward(&buf, expected, &written)
 			continue
 		}
-		buf.release()
-		t.keepalive.listen()
+		buf.Release()
+		t.keepalive.Listen()
 		if err = t.stream.Wait(); err != nil {
 			t.clientEnded(err)
 		} else {
-			expected, err = t.forward(&buf, maxCopy, &written) // whatever it is, it is there
+			expected, err = t.forward(&buf, ws.MaxCopy, &written) // whatever it is, it is there
 		}
 	}
-	buf.release()
+	buf.Release()
 	return written, endOfCopy(err)
 }
 
@@ -115,35 +116,35 @@ func (t *tunnel) leave(err *error) {
 
 // attach has the application written to by itself.
 func (t *tunnel) attach(app io.Writer) {
-	t.toApp.beginApp(app)
+	t.toApp.BeginApp(app)
 	t.appWritten.Store(true)
 	if e := t.appClose.Load(); e != nil {
-		t.toApp.post(opClose, e.appPayload())
+		t.toApp.Post(ws.OpClose, e.appPayload())
 	}
 }
 
 // answered reports whether the client has answered our Close frame.
-func (t *tunnel) answered() bool { return t.appClose.Load() != nil && t.up.closed }
+func (t *tunnel) answered() bool { return t.appClose.Load() != nil && t.up.Closed }
 
 // forward writes to the application what a read from the client brings, of which
 // so much is expected, and returns how much the next one can be expected to.
-func (t *tunnel) forward(buf *copyBuffer, expected int64, written *int64) (next int64, err error) {
-	held, room := len(t.upHeld), buf.next(expected, len(t.upHeld))
+func (t *tunnel) forward(buf *ws.CopyBuffer, expected int64, written *int64) (next int64, err error) {
+	held, room := len(t.upHeld), buf.Next(expected, len(t.upHeld))
 	p, err := t.pull(room)
-	buf.took(t.got)
-	next = maxCopy
+	buf.Took(t.got)
+	next = ws.MaxCopy
 	if held+t.got < len(room) {
-		next = int64(buf.pool.size) // a client that stops within a frame holds little
+		next = int64(buf.Pool.Size) // a client that stops within a frame holds little
 	}
 	if len(p) > 0 {
-		writeErr := t.toApp.pass(p, t.upWithinFrame(), t.up.closed)
-		if writeErr != nil && !errors.Is(writeErr, errCloseSent) {
+		writeErr := t.toApp.Pass(p, t.upWithinFrame(), t.up.Closed)
+		if writeErr != nil && !errors.Is(writeErr, ws.ErrCloseSent) {
 			t.lost.Store(true)
 			return next, writeErr
 		}
 		*written += int64(len(p))
 	}
-	if refused, ok := errors.AsType[*closeError](err); ok {
+	if refused, ok := errors.AsType[*ws.CloseError](err); ok {
 		t.refuse(refused)
 		err = nil
 	}
@@ -168,7 +169,7 @@ func (t *tunnel) Read(p []byte) (n int, err error) {
 			return 0, t.readErr
 		}
 		if e := t.appClose.Load(); e != nil && !t.upWithinFrame() {
-			t.ready, t.readErr = appendClientClose(nil, e.appPayload()), io.EOF
+			t.ready, t.readErr = ws.AppendClientClose(nil, e.appPayload()), io.EOF
 			break
 		}
 		buf := t.room[:]
@@ -177,7 +178,7 @@ func (t *tunnel) Read(p []byte) (n int, err error) {
 			buf = p
 		}
 		out, err := t.pull(buf)
-		if refused, ok := errors.AsType[*closeError](err); ok {
+		if refused, ok := errors.AsType[*ws.CloseError](err); ok {
 			t.refuse(refused)
 		} else if errors.Is(err, os.ErrDeadlineExceeded) {
 			switch {
@@ -185,7 +186,7 @@ func (t *tunnel) Read(p []byte) (n int, err error) {
 				return 0, err // the application's own deadline
 			case t.upWithinFrame() && !t.resumed:
 				t.resumed = true
-				t.stream.resume() // the frame may still end
+				t.stream.Resume() // the frame may still end
 			case t.upWithinFrame():
 				t.readErr = io.ErrUnexpectedEOF
 			}
@@ -211,9 +212,9 @@ func (t *tunnel) readBefore(body io.Reader, p []byte) (int, error) {
 	t.upMu.Lock()
 	defer t.upMu.Unlock()
 	if n > 0 {
-		t.keepalive.heard()
+		t.keepalive.Heard()
 		passed, refused := t.follow(p[:n])
-		if closing, ok := errors.AsType[*closeError](refused); ok {
+		if closing, ok := errors.AsType[*ws.CloseError](refused); ok {
 			t.refuse(closing)
 		}
 		n = len(passed)

@@ -2,22 +2,23 @@ package caddywebsocket
 
 import (
 	"encoding/binary"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"time"
 )
 
 // ping sends a Ping. If that fails the session ends here, for its handler may
 // read on for long before it notices.
 func (s *session) ping() {
-	s.out.post(opPing, nil)
-	if err := s.out.failure(); err != nil {
+	s.out.Post(ws.OpPing, nil)
+	if err := s.out.Failure(); err != nil {
 		s.failed(err)
-		s.stream.cut()
+		s.stream.Cut()
 	}
 }
 
 // nextPing makes the payload of a Ping that is about to be written.
 func (s *session) nextPing() []byte {
-	s.pingedAt.Store(int64(s.keepalive.now()))
+	s.pingedAt.Store(int64(s.keepalive.Now()))
 	return s.pingPayload(s.pings.Add(1))
 }
 
@@ -28,12 +29,12 @@ func (s *session) pingPayload(n uint32) []byte {
 // pong reports whether a Pong with the given payload answers a Ping of ours, and
 // takes the time if it answers the last one.
 func (s *session) pong(payload []byte) bool {
-	if len(payload) != pingPayloadLen || binary.BigEndian.Uint32(payload) != s.nonce {
+	if len(payload) != ws.PingPayloadLen || binary.BigEndian.Uint32(payload) != s.nonce {
 		return false
 	}
 	n, last := binary.BigEndian.Uint32(payload[4:]), s.pings.Load()
 	if n == last && s.answered.Swap(n) != n { // a client may repeat itself
-		rtt := s.keepalive.now() - time.Duration(s.pingedAt.Load())
+		rtt := s.keepalive.Now() - time.Duration(s.pingedAt.Load())
 		s.rtt.Store(int64(rtt))
 		metrics.roundTrips.WithLabelValues(s.handler.Mode).Observe(rtt.Seconds())
 	}

@@ -126,7 +126,7 @@ func (g *registry) closeAll() {
 	h3 := make(map[*http3.Server]struct{})
 	for _, s := range g.byID {
 		s.plan(0, s.handler.ending(byShutdown))
-		if srv := s.stream.http3Server(); srv != nil {
+		if srv := s.stream.HTTP3Server(); srv != nil {
 			h3[srv] = struct{}{}
 		}
 	}

@@ -185,7 +185,7 @@ func (s *session) data() map[string]any {
 		"client_ip": s.handshake.clientIP,
 		"user_id":   s.handshake.user,
 		"proto":     s.handshake.proto,
-		"age":       s.keepalive.now().Seconds(),
+		"age":       s.keepalive.Now().Seconds(),
 	}
 	for _, f := range s.report() {
 		data[f.name] = f.plain()

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"fmt"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"strings"
 	"testing"
 )
@@ -30,24 +31,24 @@ func (l *frameLog) add(frame []byte) []byte {
 // talkAndClose has a message of two fragments go up and one frame come down, and both
 // close. It tells how long the client's frames were and the server's.
 func talkAndClose(client, app *peer, message string) (in, out frameLog) {
-	closing := closePayload(1000, "bye")
-	client.write(in.add(clientFrame(byte(opText), []byte(message[:3000]))))
-	client.write(in.add(clientFrame(finBit, []byte(message[3000:]))))
+	closing := ws.ClosePayload(1000, "bye")
+	client.write(in.add(clientFrame(byte(ws.OpText), []byte(message[:3000]))))
+	client.write(in.add(clientFrame(ws.FinBit, []byte(message[3000:]))))
 	if app != nil {
 		app.readMasked()
 		app.readMasked()
-		app.write(serverFrame(finBit|byte(opText), message))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpText), message))
 	}
-	client.expect(opText, message)
-	out.add(serverFrame(finBit|byte(opText), message))
-	client.write(in.add(clientFrame(finBit|byte(opClose), closing)))
+	client.expect(ws.OpText, message)
+	out.add(serverFrame(ws.FinBit|byte(ws.OpText), message))
+	client.write(in.add(clientFrame(ws.FinBit|byte(ws.OpClose), closing)))
 	if app != nil {
-		app.expectMasked(opClose, string(closing))
-		app.write(serverFrame(finBit|byte(opClose), string(closing)))
+		app.expectMasked(ws.OpClose, string(closing))
+		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(closing)))
 		app.rw.Close()
 	}
 	client.expectClose(1000, "bye")
-	out.add(serverFrame(finBit|byte(opClose), string(closing)))
+	out.add(serverFrame(ws.FinBit|byte(ws.OpClose), string(closing)))
 	client.expectEnd()
 	client.rw.Close()
 	return in, out
@@ -118,7 +119,7 @@ func TestCountsOfCompressed(t *testing.T) {
 	u := listenUpstream(t)
 	s := start(t, "log\nwebsocket /echo {\ncompression on\n}\nwebsocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+u.Addr().String())
 	message := deflateMessage(letters(10_000))
-	frame := clientFrame(finBit|rsv1Bit|byte(opText), message)
+	frame := clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), message)
 	offer := []string{"Sec-WebSocket-Extensions", "permessage-deflate"}
 
 	client := s.dial(t, "http1", "/echo", offer...)
@@ -134,7 +135,7 @@ func TestCountsOfCompressed(t *testing.T) {
 	go func() {
 		_, app := u.acceptWith("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: chat\r\n")
 		app.readMasked()
-		app.write(serverFrame(finBit|rsv1Bit|byte(opText), string(message)))
+		app.write(serverFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), string(message)))
 		app.readMasked()
 		app.rw.Close()
 	}()

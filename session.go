@@ -3,6 +3,8 @@ package caddywebsocket
 import (
 	"context"
 	"crypto/rand"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	mathrand "math/rand/v2"
 	"net/http"
 	"sync/atomic"
@@ -24,9 +26,9 @@ type session struct {
 	handshake handshake
 	agreement atomic.Pointer[agreement] // nil until there is one
 	place     int                       // in the registry, which guards it
-	stream    stream                    // there is one from when the handshake is accepted
-	out       sender                    // to the client
-	keepalive keepalive
+	stream    stream.Stream             // there is one from when the handshake is accepted
+	out       ws.Writer                 // to the client
+	keepalive ws.Keepalive
 	// noPings is set when it isn't known any more where frames to the client end.
 	noPings atomic.Bool
 	// unsupervised says why not all frames are seen.
@@ -60,11 +62,11 @@ func newSession(h *Handler, r *http.Request) *session {
 }
 
 // begin begins the session when the handshake is accepted.
-func (s *session) begin(stream stream) {
+func (s *session) begin(stream stream.Stream) {
 	s.stream = stream
 	interval := max(0, time.Duration(s.handler.KeepaliveInterval))
-	s.keepalive.begin(interval, time.Duration(s.handler.KeepaliveTimeout)) // from here: to accept may have taken long
-	s.out.begin(stream, &s.keepalive, s.nextPing, s.lifecycle.sent)
+	s.keepalive.Begin(interval, time.Duration(s.handler.KeepaliveTimeout)) // from here: to accept may have taken long
+	s.out.Begin(stream, &s.keepalive, s.nextPing, s.lifecycle.sent)
 	if interval == 0 {
 		interval = never
 	}
@@ -96,12 +98,12 @@ func (s *session) tick() {
 			s.closeApp(end)
 		}
 	case actInterrupt:
-		s.stream.interrupt()
+		s.stream.Interrupt()
 		if s.releaseApp != nil {
 			s.releaseApp()
 		}
 	case actCut:
-		s.stream.cut()
+		s.stream.Cut()
 	}
 }
 
@@ -116,7 +118,7 @@ func (s *session) sendClose(e ending) {
 	if e.code == closeNone {
 		s.lifecycle.sent()
 	} else {
-		s.out.post(opClose, e.payload())
+		s.out.Post(ws.OpClose, e.payload())
 	}
 }
 
@@ -126,7 +128,7 @@ func (s *session) finish() {
 		return
 	}
 	defer sessions.remove(s)
-	s.out.end(s.stream.cut)
+	s.out.End(s.stream.Cut)
 	s.stream.Close()
 	s.reportClosed()
 }

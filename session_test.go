@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func TestStalledWriteIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
 		start := time.Now()
-		p.send(opText, "echo that nobody reads")
+		p.send(ws.OpText, "echo that nobody reads")
 		synctest.Wait()
 		// Writing finds out, reading would unblock the server.
 		if _, err := p.rw.Write(make([]byte, 1<<20)); err == nil {
@@ -31,7 +32,7 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
 		message := bytes.Repeat([]byte("x"), 200)
-		p.send(opBinary, string(message))
+		p.send(ws.OpBinary, string(message))
 		// One byte each nine seconds: half an hour for a write that never stalls.
 		var got []byte
 		for range 4 + len(message) {
@@ -53,7 +54,7 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 func TestSilenceDuringAWriteDoesNotCount(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
-		p.send(opBinary, strings.Repeat("x", 200))
+		p.send(ws.OpBinary, strings.Repeat("x", 200))
 		for range 204 {
 			time.Sleep(9 * time.Second)
 			if _, err := io.ReadFull(p.rw, make([]byte, 1)); err != nil {
@@ -63,7 +64,7 @@ func TestSilenceDuringAWriteDoesNotCount(t *testing.T) {
 		p.expectPing()
 		p.expectPingAt(2 * time.Minute)
 		time.Sleep(time.Minute) // three in all, less than the timeout
-		p.echo(opText, "alive")
+		p.echo(ws.OpText, "alive")
 		p.bye()
 	})
 }
@@ -95,9 +96,9 @@ func TestCloseWait(t *testing.T) {
 		p.expectClose(1012, "")
 		// What still comes is not echoed, and doesn't prolong the wait.
 		closed := time.Now()
-		p.send(opText, "too late")
-		p.write(clientFrame(byte(opBinary), []byte("and unfinished")))
-		p.send(opPing, "too late, too")
+		p.send(ws.OpText, "too late")
+		p.write(clientFrame(byte(ws.OpBinary), []byte("and unfinished")))
+		p.send(ws.OpPing, "too late, too")
 		p.expectEnd()
 		if waited := time.Since(closed); waited != closeWait {
 			t.Errorf("waited %v for the answer to a close frame, want %v", waited, closeWait)
@@ -108,10 +109,10 @@ func TestCloseWait(t *testing.T) {
 func TestCloseAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, &Handler{MaxLifetime: caddy.Duration(time.Minute)})
-		p.write(clientFrame(byte(opText), []byte("half a message")))
+		p.write(clientFrame(byte(ws.OpText), []byte("half a message")))
 		p.expectClose(1012, "")
 		closed := time.Now()
-		p.write(clientFrame(finBit, []byte("and the other half")))
+		p.write(clientFrame(ws.FinBit, []byte("and the other half")))
 		p.sendClose(1012, "")
 		p.expectEnd()
 		if waited := time.Since(closed); waited != 0 {
@@ -127,7 +128,7 @@ func TestCloseDuringStalledWrite(t *testing.T) {
 			WriteTimeout:      caddy.Duration(time.Hour),
 			MaxLifetime:       caddy.Duration(time.Minute),
 		})
-		p.send(opText, "echo that nobody reads")
+		p.send(ws.OpText, "echo that nobody reads")
 		start := time.Now()
 		p.rw.Write(make([]byte, 1<<20))
 		if waited := time.Since(start); waited > time.Minute+closeWait {
@@ -143,9 +144,9 @@ func TestCloseFrameStandsBetweenFrames(t *testing.T) {
 			WriteTimeout:      caddy.Duration(time.Hour),
 			MaxLifetime:       caddy.Duration(20 * time.Second),
 		})
-		p.send(opText, "echo that is read late")
+		p.send(ws.OpText, "echo that is read late")
 		time.Sleep(20500 * time.Millisecond) // past the lifetime, within closeWait of its last tenth
-		p.expect(opText, "echo that is read late")
+		p.expect(ws.OpText, "echo that is read late")
 		p.expectClose(1012, "")
 		p.sendClose(1012, "")
 		p.expectEnd()
@@ -160,15 +161,15 @@ func TestCloseDelay(t *testing.T) {
 		if err := h.Cleanup(); err != nil {
 			t.Fatal(err)
 		}
-		p.echo(opText, "lives on")
+		p.echo(ws.OpText, "lives on")
 		p.expectPingAt(2 * time.Minute) // and is looked after
-		p.send(opPong, "")
+		p.send(ws.OpPong, "")
 		for range 20 {
 			p.expectPingAt(2 * time.Minute)
-			p.send(opPong, "")
+			p.send(ws.OpPong, "")
 		}
 		for p.nextIsPing() {
-			p.send(opPong, p.expectPing())
+			p.send(ws.OpPong, p.expectPing())
 		}
 		p.expectClose(1012, "")
 		if lived := time.Since(start); lived < 54*time.Minute || lived > time.Hour {
@@ -184,7 +185,7 @@ func TestCloseDelay(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
-		frame := clientFrame(finBit|byte(opText), []byte("never finished"))
+		frame := clientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))
 		p.write(frame[:len(frame)-1])
 		p.rw.Close()
 		synctest.Wait()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A lossy is a network that forwards connections until it swallows everything:
@@ -166,7 +167,7 @@ func (p *process) resetInFrame(t *testing.T, path string) {
 		return
 	}
 	raw := conn.NetConn().(*net.TCPConn)
-	raw.Write(clientFrame(finBit|byte(opBinary), make([]byte, 100_000))[:50_000])
+	raw.Write(clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 100_000))[:50_000])
 	raw.SetLinger(0)
 	raw.Close()
 }
@@ -180,7 +181,7 @@ func (p *process) stopReading(t *testing.T, path string) {
 		return
 	}
 	defer conn.Close()
-	frame := clientFrame(finBit|byte(opBinary), make([]byte, 1<<20))
+	frame := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
 	conn.NetConn().SetWriteDeadline(time.Now().Add(patience))
 	for err := error(nil); err == nil; {
 		_, err = conn.NetConn().Write(frame)
@@ -197,7 +198,7 @@ func (p *process) writeSlowly(t *testing.T, path string) {
 	defer conn.Close()
 	conn.SetPingHandler(func(string) error { return nil }) // its frame isn't at an end
 	const message = "slow text"
-	for _, b := range clientFrame(finBit|byte(opText), []byte(message)) {
+	for _, b := range clientFrame(ws.FinBit|byte(ws.OpText), []byte(message)) {
 		time.Sleep(time.Second)
 		if _, err := conn.NetConn().Write([]byte{b}); err != nil {
 			t.Errorf("%s: writing: %v", path, err)

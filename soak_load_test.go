@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // 10,000 sockets come at once, are pinged, and go in three ways; twice.
@@ -96,7 +97,7 @@ func holdSocket(conn *websocket.Conn, how int, pinged func(), drop <-chan struct
 		<-drop
 		switch how {
 		case 0:
-			conn.WriteControl(websocket.CloseMessage, closePayload(1000, "bye"), time.Now().Add(patience))
+			conn.WriteControl(websocket.CloseMessage, ws.ClosePayload(1000, "bye"), time.Now().Add(patience))
 		case 1:
 			conn.NetConn().(*net.TCPConn).SetLinger(0)
 			conn.Close()
@@ -209,8 +210,8 @@ func TestSoakExit(t *testing.T) {
 	for _, peer := range peers {
 		wg.Go(func() {
 			err := peer.talk(&stop, 2*time.Second, &messages)
-			var closed *peerCloseError
-			if errors.As(err, &closed) && closed.code == 1012 {
+			var closed *ws.PeerClose
+			if errors.As(err, &closed) && closed.Code == 1012 {
 				told.Add(1)
 			} else {
 				t.Errorf("%s: %v", peer.name, err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // The soak tests put a Caddy process under loads and faults that take minutes:
@@ -99,7 +100,7 @@ func (p *peer) talk(stop *atomic.Bool, pause time.Duration, messages *atomic.Int
 	for !stop.Load() {
 		size := []int{0, 5, 125, 126, 4096, 65535, 65536, 200_000}[rng.IntN(8)]
 		want := []byte(letters(size))
-		if _, err := p.rw.Write(clientFrame(finBit|byte(opBinary), want)); err != nil {
+		if _, err := p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpBinary), want)); err != nil {
 			return fmt.Errorf("writing: %w", err)
 		}
 		var got []byte
@@ -127,17 +128,17 @@ func (p *peer) talk(stop *atomic.Bool, pause time.Duration, messages *atomic.Int
 // has ended with it.
 func (p *peer) take(f frame, got *[]byte) (done bool, err error) {
 	switch f.op() {
-	case opPing:
-		_, err = p.rw.Write(clientFrame(finBit|byte(opPong), f.payload))
+	case ws.OpPing:
+		_, err = p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpPong), f.payload))
 		return false, err
-	case opClose:
-		p.rw.Write(clientFrame(finBit|byte(opClose), f.payload)) // the client's part
-		closed := new(peerCloseError)
-		errors.As(parseClose(f.payload), &closed)
+	case ws.OpClose:
+		p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpClose), f.payload)) // the client's part
+		closed := new(ws.PeerClose)
+		errors.As(ws.ParseClose(f.payload), &closed)
 		return false, closed
 	default:
 		*got = append(*got, f.payload...)
-		return f.first&finBit != 0, nil
+		return f.first&ws.FinBit != 0, nil
 	}
 }
 

@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"bufio"
 	"fmt"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
 	"net/http"
@@ -64,12 +65,12 @@ func (u *upstream) tunnel(s *server, protocol string, header ...string) (client,
 // answerClose answers a Close frame. On HTTP/2 and HTTP/3 the stream may have
 // ended with that.
 func (p *peer) answerClose(code int) {
-	p.rw.Write(clientFrame(finBit|byte(opClose), closePayload(code, "")))
+	p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(code, "")))
 }
 
 // serverFrame makes an unmasked frame.
 func serverFrame(first byte, payload string) []byte {
-	return append(appendFrameHeader(nil, first, len(payload)), payload...)
+	return ws.AppendFrame(nil, first, []byte(payload))
 }
 
 // readMasked receives a masked frame, as it came, and its payload in the clear.
@@ -79,16 +80,16 @@ func (p *peer) readMasked() (first byte, payload string) {
 	var raw []byte
 	for {
 		if len(raw) > 0 {
-			h, n, err := parseFrameHeader(raw)
-			if err != nil || len(raw) > 1 && !h.masked {
+			h, n, err := ws.ParseHeader(raw)
+			if err != nil || len(raw) > 1 && !h.Masked {
 				p.t.Fatalf("%s: %x is no masked frame: %v", p.name, raw, err)
 			}
 			if n > 0 {
-				body := make([]byte, h.length)
+				body := make([]byte, h.Length)
 				if _, err := io.ReadFull(p.br, body); err != nil {
 					p.t.Fatal(err)
 				}
-				unmask(body, h.mask, 0)
+				ws.Mask(body, h.Mask, 0)
 				return raw[0], string(body)
 			}
 		}
@@ -101,9 +102,9 @@ func (p *peer) readMasked() (first byte, payload string) {
 }
 
 // expectMasked receives an unfragmented masked frame and compares it.
-func (p *peer) expectMasked(op opcode, payload string) {
+func (p *peer) expectMasked(op ws.Opcode, payload string) {
 	p.t.Helper()
-	if first, got := p.readMasked(); first != finBit|byte(op) || got != payload {
+	if first, got := p.readMasked(); first != ws.FinBit|byte(op) || got != payload {
 		p.t.Fatalf("%s: got frame %#x %.60q, want opcode %d %.60q", p.name, first, got, op, payload)
 	}
 }

@@ -1,4 +1,4 @@
-package caddywebsocket
+package stream
 
 import (
 	"crypto/tls"
@@ -15,7 +15,7 @@ import (
 
 // A stream carries the bytes of one socket: the connection on HTTP/1.1, the
 // request body and the response on HTTP/2 and HTTP/3.
-type stream interface {
+type Stream interface {
 	// Wait returns when a Read has something to return, so that nobody has to
 	// hold a buffer until then.
 	Wait() error
@@ -23,34 +23,34 @@ type stream interface {
 	io.Reader
 	// Write writes all of p. It fails when nothing moves for write_timeout.
 	io.Writer
-	// hangUp tells the peer that nothing more comes, where that doesn't cut off
+	// CloseWrite tells the peer that nothing more comes, where that doesn't cut off
 	// what the peer still sends. It reports whether that has to be read before
 	// Close: to close a connection with unread bytes resets it, and the reset can
 	// overtake what was sent last. With clean set the peer has said its last.
-	hangUp(clean bool) (drain bool)
-	// interrupt makes reads fail, one under way too, until resume.
-	interrupt()
-	resume()
-	// cut makes the calls above fail for good, those under way too. Like interrupt
+	CloseWrite(clean bool) (drain bool)
+	// Interrupt makes reads fail, one under way too, until resume.
+	Interrupt()
+	Resume()
+	// Cut makes the calls above fail for good, those under way too. Like interrupt
 	// it may come from any goroutine at any time, even after Close.
-	cut()
+	Cut()
 	// Close gives the stream up once everything written has been sent.
 	Close() error
 
-	// http3Server returns the server of an HTTP/3 stream, nil on other versions.
-	http3Server() *http3.Server
-	// hasServerTimeouts reports whether timeouts of the HTTP server still end reads.
-	hasServerTimeouts() bool
+	// HTTP3Server returns the server of an HTTP/3 stream, nil on other versions.
+	HTTP3Server() *http3.Server
+	// HasServerTimeouts reports whether timeouts of the HTTP server still end reads.
+	HasServerTimeouts() bool
 }
 
 // connCtxKey is where a request's context has the connection that it came on.
-const connCtxKey caddy.CtxKey = "websocket_conn"
+const ConnCtxKey caddy.CtxKey = "websocket_conn"
 
 // past is a deadline that has expired.
 var past = time.Unix(1, 0)
 
 // A connStream is a stream over a connection of its own.
-type connStream struct {
+type Conn struct {
 	conn net.Conn
 	in   source // conn
 	// socket is what lies under conn. Where Caddy counts the bytes for an access
@@ -69,13 +69,13 @@ type connStream struct {
 }
 
 // newConnStream makes a stream of conn, with early bytes already read from it.
-func newConnStream(conn, socket net.Conn, early []byte, writeTimeout time.Duration) *connStream {
-	return &connStream{
+func NewConn(conn, socket net.Conn, early []byte, writeTimeout time.Duration) *Conn {
+	return &Conn{
 		conn: conn, in: source{r: conn}, socket: socket, waiter: newReadWaiter(socket), ready: early, timeout: writeTimeout,
 	}
 }
 
-func (s *connStream) Wait() error {
+func (s *Conn) Wait() error {
 	if len(s.ready) > 0 {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (s *connStream) Wait() error {
 	return err
 }
 
-func (s *connStream) Read(p []byte) (int, error) {
+func (s *Conn) Read(p []byte) (int, error) {
 	if len(s.ready) > 0 {
 		n := copy(p, s.ready)
 		s.ready = s.ready[n:]
@@ -100,7 +100,7 @@ func (s *connStream) Read(p []byte) (int, error) {
 // maxTLSRecord is the most that one TLS record carries (RFC 8446 §5.1).
 const maxTLSRecord = 16 << 10
 
-func (s *connStream) Write(p []byte) (int, error) {
+func (s *Conn) Write(p []byte) (int, error) {
 	// A TLS connection that timed out in the middle of a record is of no more
 	// use, so the time is for one record. Others are given it again whenever
 	// something moved.
@@ -125,7 +125,7 @@ func (s *connStream) Write(p []byte) (int, error) {
 // arm sees to it that a write deadline lies at least write_timeout ahead. It
 // sets it an eighth further than that and leaves it there, since setting one
 // costs more than a small write's share.
-func (s *connStream) arm() {
+func (s *Conn) arm() {
 	now := time.Now()
 	if s.deadline.Sub(now) >= s.timeout {
 		return
@@ -137,28 +137,28 @@ func (s *connStream) arm() {
 	}
 }
 
-func (s *connStream) http3Server() *http3.Server { return nil }
-func (s *connStream) hasServerTimeouts() bool    { return false }
+func (s *Conn) HTTP3Server() *http3.Server { return nil }
+func (s *Conn) HasServerTimeouts() bool    { return false }
 
-func (s *connStream) hangUp(clean bool) bool {
+func (s *Conn) CloseWrite(clean bool) bool {
 	c, ok := s.socket.(interface{ CloseWrite() error })
 	return ok && c.CloseWrite() == nil || !clean
 }
 
-func (s *connStream) interrupt() { s.conn.SetReadDeadline(past) }
+func (s *Conn) Interrupt() { s.conn.SetReadDeadline(past) }
 
-func (s *connStream) resume() {
+func (s *Conn) Resume() {
 	if !s.isCut.Load() {
 		s.conn.SetReadDeadline(time.Time{})
 	}
 }
 
-func (s *connStream) cut() {
+func (s *Conn) Cut() {
 	s.isCut.Store(true)
 	s.conn.SetDeadline(past)
 }
 
-func (s *connStream) Close() error {
+func (s *Conn) Close() error {
 	if tlsConn, ok := s.socket.(*tls.Conn); ok && (s.failed || s.isCut.Load()) {
 		// TLS would try for five seconds to say goodbye.
 		tlsConn.NetConn().Close()

@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"bytes"
@@ -12,9 +12,9 @@ func TestUnmask(t *testing.T) {
 			got, want := make([]byte, size), make([]byte, size)
 			for i := range got {
 				got[i] = byte(i * 7)
-				want[i] = got[i] ^ testMask[(pos+int64(i))%4]
+				want[i] = got[i] ^ someKey[(pos+int64(i))%4]
 			}
-			unmask(got, testMask, pos)
+			Mask(got, someKey, pos)
 			if !bytes.Equal(got, want) {
 				t.Fatalf("%d bytes from %d: got %x, want %x", size, pos, got, want)
 			}
@@ -25,22 +25,22 @@ func TestUnmask(t *testing.T) {
 func TestFrameHeaderRoundTrip(t *testing.T) {
 	for _, size := range []int{0, 125, 126, 65535, 65536, 1 << 40} {
 		for _, masked := range []bool{false, true} {
-			p := appendFrameHeader(nil, finBit|byte(opBinary), size)
-			if len(p) != replyHeaderLen(size) {
-				t.Errorf("%d: header of %d bytes, want %d", size, len(p), replyHeaderLen(size))
+			p := AppendHeader(nil, FinBit|byte(OpBinary), size)
+			if len(p) != HeaderLen(size) {
+				t.Errorf("%d: header of %d bytes, want %d", size, len(p), HeaderLen(size))
 			}
-			want := frameHeader{opcode: opBinary, fin: true, length: int64(size)}
+			want := Header{Opcode: OpBinary, Fin: true, Length: int64(size)}
 			if masked {
-				p[1] |= maskBit
-				p = append(p, testMask[:]...)
-				want.masked, want.mask = true, testMask
+				p[1] |= MaskBit
+				p = append(p, someKey[:]...)
+				want.Masked, want.Mask = true, someKey
 			}
 			for cut := range p {
-				if _, n, err := parseFrameHeader(p[:cut]); n != 0 || err != nil {
+				if _, n, err := ParseHeader(p[:cut]); n != 0 || err != nil {
 					t.Errorf("%d: the first %d bytes are a header of %d, %v", size, cut, n, err)
 				}
 			}
-			if got, n, err := parseFrameHeader(append(p, "payload"...)); got != want || n != len(p) || err != nil {
+			if got, n, err := ParseHeader(append(p, "payload"...)); got != want || n != len(p) || err != nil {
 				t.Errorf("%d: got %+v of %d bytes, %v", size, got, n, err)
 			}
 		}
@@ -53,7 +53,7 @@ func BenchmarkUnmask(b *testing.B) {
 			p := make([]byte, size)
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				unmask(p, testMask, 1)
+				Mask(p, someKey, 1)
 			}
 		})
 	}

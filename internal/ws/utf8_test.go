@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"bytes"
@@ -36,13 +36,16 @@ func FuzzUTF8(f *testing.F) {
 // pieces end.
 func TestUTF8AcrossVectors(t *testing.T) {
 	const before = "𐍈"
-	for _, s := range sequences {
-		text := parsePayload(opText, s.bytes)
+	for _, text := range []string{
+		"¢", "€", "𐍈", "\x80", "\xbf", "\xc0\xaf", "\xc1\xbf", "\xc2", "\xc2A", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xe0\xa0\x80", "\xe1\x80",
+		"\xed\x9f\xbf", "\xed\xa0\x80", "\xef\xbf\xbf", "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf0\x90\x80\x80", "\xf1\x80\x80",
+		"\xf4\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xfe", "\xff",
+	} {
 		for cut := range len(text) + 1 {
 			for n := range 32 {
 				first := n % len(before)
 				ascii := bytes.Repeat([]byte("a"), utf8Block+n)
-				checkUTF8(t, []byte(before[:first]), slices.Concat([]byte(before[first:]), ascii, text[:cut]))
+				checkUTF8(t, []byte(before[:first]), slices.Concat([]byte(before[first:]), ascii, []byte(text[:cut])))
 			}
 		}
 	}
@@ -52,26 +55,26 @@ func TestUTF8AcrossVectors(t *testing.T) {
 func checkUTF8(t *testing.T, pieces ...[]byte) {
 	t.Helper()
 	var (
-		c    utf8Checker
+		c    UTF8Checker
 		seen []byte
 	)
 	for _, piece := range pieces {
 		seen = append(seen, piece...)
-		ok := c.write(piece)
-		if want := possible(seen); ok != want {
+		ok := c.Write(piece)
+		if want := canBeUTF8(seen); ok != want {
 			t.Fatalf("%q: %t, want %t", seen, ok, want)
 		}
 		if !ok {
 			return
 		}
 	}
-	if c.complete() != utf8.Valid(seen) {
-		t.Fatalf("%q: complete is %t", seen, c.complete())
+	if c.Complete() != utf8.Valid(seen) {
+		t.Fatalf("%q: complete is %t", seen, c.Complete())
 	}
 }
 
-// possible reports whether some bytes can follow that make p UTF-8.
-func possible(p []byte) bool {
+// canBeUTF8 reports whether some bytes can follow that make p UTF-8.
+func canBeUTF8(p []byte) bool {
 	for _, end := range []string{"", "\x80", "\x80\x80", "\x80\x80\x80", "\xbf", "\xbf\xbf", "\xbf\xbf\xbf", "\x90\x80\x80", "\xa0\x80", "\x8f\xbf\xbf", "\x9f\xbf"} {
 		if utf8.Valid(append(bytes.Clone(p), end...)) {
 			return true
@@ -88,8 +91,8 @@ func BenchmarkUTF8(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				var c utf8Checker
-				if !c.write(text) {
+				var c UTF8Checker
+				if !c.Write(text) {
 					b.Fatal("not valid")
 				}
 			}

@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"encoding/binary"
@@ -9,20 +9,20 @@ import (
 )
 
 // A closeError ends a socket with a Close frame that carries code and reason.
-type closeError struct {
-	code   int
-	reason string
+type CloseError struct {
+	Code   int
+	Reason string
 }
 
-func (e *closeError) Error() string { return fmt.Sprintf("close %d: %s", e.code, e.reason) }
+func (e *CloseError) Error() string { return fmt.Sprintf("close %d: %s", e.Code, e.Reason) }
 
-func protocolError(format string, args ...any) error {
-	return &closeError{websocket.CloseProtocolError, fmt.Sprintf(format, args...)}
+func ProtocolError(format string, args ...any) error {
+	return &CloseError{websocket.CloseProtocolError, fmt.Sprintf(format, args...)}
 }
 
 // validCloseCode reports whether an endpoint may send code in a Close frame
 // (RFC 6455 §7.4 and IANA's registry of close codes).
-func validCloseCode(code int) bool {
+func ValidCloseCode(code int) bool {
 	switch {
 	case code >= 3000 && code <= 4999:
 		return true
@@ -34,33 +34,33 @@ func validCloseCode(code int) bool {
 
 // closePayload is the payload of a Close frame; 1005 stands for an empty one,
 // since it may not be sent.
-func closePayload(code int, reason string) []byte {
+func ClosePayload(code int, reason string) []byte {
 	return websocket.FormatCloseMessage(code, reason)
 }
 
 // A peerCloseError is the client's Close frame.
-type peerCloseError struct {
-	code   int // 1005: none
-	reason string
+type PeerClose struct {
+	Code   int // 1005: none
+	Reason string
 }
 
-func (e *peerCloseError) Error() string { return fmt.Sprintf("client closed: %d %s", e.code, e.reason) }
+func (e *PeerClose) Error() string { return fmt.Sprintf("client closed: %d %s", e.Code, e.Reason) }
 
 // parseClose parses the payload of a Close frame (RFC 6455 §5.5.1). It always
 // returns an error: a peerCloseError, or a closeError if the frame breaks a rule.
-func parseClose(payload []byte) error {
+func ParseClose(payload []byte) error {
 	switch len(payload) {
 	case 0:
-		return &peerCloseError{code: websocket.CloseNoStatusReceived}
+		return &PeerClose{Code: websocket.CloseNoStatusReceived}
 	case 1:
-		return protocolError("close frame with half a code")
+		return ProtocolError("close frame with half a code")
 	}
 	code := int(binary.BigEndian.Uint16(payload))
-	if !validCloseCode(code) {
-		return protocolError("close code %d", code)
+	if !ValidCloseCode(code) {
+		return ProtocolError("close code %d", code)
 	}
 	if !utf8.Valid(payload[2:]) {
-		return errInvalidUTF8
+		return ErrInvalidUTF8
 	}
-	return &peerCloseError{code, string(payload[2:])}
+	return &PeerClose{code, string(payload[2:])}
 }

@@ -1,4 +1,4 @@
-package caddywebsocket
+package stream
 
 import (
 	"fmt"
@@ -12,12 +12,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
 )
 
 // A bodyStream is a stream over the body of an HTTP/2 or HTTP/3 request and the
 // response to it.
-type bodyStream struct {
+type Body struct {
 	body  source
 	ready []byte // the byte that wait waited for
 	first [1]byte
@@ -41,7 +42,7 @@ type bodyStream struct {
 
 // newBodyStream makes a stream of a request and its response. It lifts the idle
 // timeouts of Caddy's server, since keepalive is there in their place.
-func newBodyStream(w http.ResponseWriter, r *http.Request, body io.Reader, writeTimeout time.Duration, logger *zap.Logger) *bodyStream {
+func NewBody(w http.ResponseWriter, r *http.Request, body io.Reader, writeTimeout time.Duration, logger *zap.Logger) *Body {
 	reader, writer := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	if reader != nil {
 		reader.Override(math.MaxInt64/2, 0) // it adds this to the current time
@@ -59,8 +60,8 @@ func newBodyStream(w http.ResponseWriter, r *http.Request, body io.Reader, write
 		}
 	}
 	h3, _ := r.Context().Value(http3.ServerContextKey).(*http3.Server)
-	s := &bodyStream{body: source{r: body}, w: w, timeout: writeTimeout, h3: h3, open: true}
-	if conn, ok := r.Context().Value(connCtxKey).(net.Conn); ok {
+	s := &Body{body: source{r: body}, w: w, timeout: writeTimeout, h3: h3, open: true}
+	if conn, ok := r.Context().Value(ConnCtxKey).(net.Conn); ok {
 		s.conn = conn
 		s.stuck = time.AfterFunc(math.MaxInt64, s.cutConn)
 		s.stuck.Stop()
@@ -68,7 +69,7 @@ func newBodyStream(w http.ResponseWriter, r *http.Request, body io.Reader, write
 	return s
 }
 
-func (s *bodyStream) Wait() error {
+func (s *Body) Wait() error {
 	if len(s.ready) > 0 {
 		return nil
 	}
@@ -77,7 +78,7 @@ func (s *bodyStream) Wait() error {
 	return err
 }
 
-func (s *bodyStream) Read(p []byte) (int, error) {
+func (s *Body) Read(p []byte) (int, error) {
 	if len(s.ready) > 0 {
 		n := copy(p, s.ready)
 		s.ready = nil
@@ -85,12 +86,12 @@ func (s *bodyStream) Read(p []byte) (int, error) {
 	}
 	n, err := s.body.Read(p)
 	if err != nil && s.stalled() {
-		err = &writeError{fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)} // it has reset the stream
+		err = &ws.WriteError{Err: fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)} // it has reset the stream
 	}
 	return n, err
 }
 
-func (s *bodyStream) Write(p []byte) (written int, err error) {
+func (s *Body) Write(p []byte) (written int, err error) {
 	defer s.setWriting(false)
 	for written < len(p) && err == nil {
 		s.setWriting(true)
@@ -108,20 +109,20 @@ func (s *bodyStream) Write(p []byte) (written int, err error) {
 }
 
 // stalled reports whether a write has waited for timeout.
-func (s *bodyStream) stalled() bool {
+func (s *Body) stalled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.writing && time.Since(s.since) >= s.timeout
 }
 
-func (s *bodyStream) http3Server() *http3.Server { return s.h3 }
-func (s *bodyStream) hasServerTimeouts() bool    { return true }
+func (s *Body) HTTP3Server() *http3.Server { return s.h3 }
+func (s *Body) HasServerTimeouts() bool    { return true }
 
-// hangUp does nothing: a response ends when its handler returns, and the
+// CloseWrite does nothing: a response ends when its handler returns, and the
 // request ends with it.
-func (s *bodyStream) hangUp(bool) bool { return false }
+func (s *Body) CloseWrite(bool) bool { return false }
 
-func (s *bodyStream) interrupt() {
+func (s *Body) Interrupt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open {
@@ -129,10 +130,10 @@ func (s *bodyStream) interrupt() {
 	}
 }
 
-// resume does nothing: on HTTP/2 a read that timed out was the last.
-func (s *bodyStream) resume() {}
+// Resume does nothing: on HTTP/2 a read that timed out was the last.
+func (s *Body) Resume() {}
 
-func (s *bodyStream) cut() {
+func (s *Body) Cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.open {
@@ -148,7 +149,7 @@ func (s *bodyStream) cut() {
 
 // setWriting begins or ends the time that a write is given before its connection
 // is cut.
-func (s *bodyStream) setWriting(writing bool) {
+func (s *Body) setWriting(writing bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writing, s.since = writing, time.Now()
@@ -166,7 +167,7 @@ func (s *bodyStream) setWriting(writing bool) {
 const resetWait = time.Second
 
 // cutConn cuts the connection of a stream that can't be reset.
-func (s *bodyStream) cutConn() {
+func (s *Body) cutConn() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open {
@@ -174,7 +175,7 @@ func (s *bodyStream) cutConn() {
 	}
 }
 
-func (s *bodyStream) Close() error {
+func (s *Body) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = false

@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"bytes"
@@ -10,39 +10,39 @@ import (
 // scanAll scans a stream in pieces of the given sizes, over and over, and gives
 // what passed and what the scanner knows in the end.
 func scanAll(client bool, stream []byte, sizes []byte) (passed []byte, state string) {
-	s := scanner{client: client}
+	s := Scanner{Client: client}
 	var held []byte
 	for i := 0; len(stream) > 0; i++ {
 		n := len(stream)
 		if len(sizes) > 0 {
 			n = min(n, 1+int(sizes[i%len(sizes)]))
 		}
-		r := s.scan(append(bytes.Clone(held), stream[:n]...))
-		passed = append(passed, r.pass...)
-		held = bytes.Clone(r.held)
+		r := s.Scan(append(bytes.Clone(held), stream[:n]...))
+		passed = append(passed, r.Pass...)
+		held = bytes.Clone(r.Held)
 		stream = stream[n:]
 	}
-	return append(passed, held...), fmt.Sprint(s.remaining, s.size, s.closed, s.close, s.broken, len(held))
+	return append(passed, held...), fmt.Sprint(s.Remaining, s.size, s.Closed, s.Close, s.Broken, len(held))
 }
 
 // FuzzScanner makes sure that every cut of a stream gives the same, and that all
 // of it passes.
 func FuzzScanner(f *testing.F) {
 	rng := mathrand.New(mathrand.NewPCG(5, 6))
-	f.Add(true, randomFrames(rng, true, 1000), []byte{0})
-	f.Add(false, randomFrames(rng, false, 1000), []byte{1, 2, 3})
-	f.Add(false, append(serverFrame(finBit|byte(opClose), "\x03\xe8bye"), "after"...), []byte{2})
-	f.Add(true, clientFrame(finBit|byte(opClose), nil), []byte{0})
+	f.Add(true, someFrames(rng, true, 1000), []byte{0})
+	f.Add(false, someFrames(rng, false, 1000), []byte{1, 2, 3})
+	f.Add(false, append(plain(FinBit|byte(OpClose), "\x03\xe8bye"), "after"...), []byte{2})
+	f.Add(true, masked(FinBit|byte(OpClose), nil), []byte{0})
 	f.Add(true, []byte{0x88, 0x81}, []byte{0})
 	// Two things are wrong with these.
 	f.Add(false, []byte{0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0}, []byte{1})
 	f.Add(true, []byte{0x82, 0x7e, 0, 1}, []byte{0})
-	f.Fuzz(func(t *testing.T, masked bool, stream, sizes []byte) {
-		passed, whole := scanAll(masked, stream, nil)
+	f.Fuzz(func(t *testing.T, client bool, stream, sizes []byte) {
+		passed, whole := scanAll(client, stream, nil)
 		if !bytes.Equal(passed, stream) {
 			t.Fatalf("%x passes as %x", stream, passed)
 		}
-		passed, cut := scanAll(masked, stream, sizes)
+		passed, cut := scanAll(client, stream, sizes)
 		if !bytes.Equal(passed, stream) {
 			t.Fatalf("%x, cut, passes as %x", stream, passed)
 		}
@@ -55,26 +55,26 @@ func FuzzScanner(f *testing.F) {
 func TestScannerTakesOurPongsOut(t *testing.T) {
 	ours := []byte("ourpong!")
 	stream := bytes.Join([][]byte{
-		clientFrame(finBit|byte(opText), []byte("before")),
-		clientFrame(finBit|byte(opPong), ours),
-		clientFrame(finBit|byte(opPong), []byte("another!")),
-		clientFrame(finBit|byte(opPong), ours),
-		clientFrame(byte(opText), []byte("after")),
-		clientFrame(finBit|byte(opPong), ours),
+		masked(FinBit|byte(OpText), []byte("before")),
+		masked(FinBit|byte(OpPong), ours),
+		masked(FinBit|byte(OpPong), []byte("another!")),
+		masked(FinBit|byte(OpPong), ours),
+		masked(byte(OpText), []byte("after")),
+		masked(FinBit|byte(OpPong), ours),
 	}, nil)
 	want := bytes.Join([][]byte{
-		clientFrame(finBit|byte(opText), []byte("before")),
-		clientFrame(finBit|byte(opPong), []byte("another!")),
-		clientFrame(byte(opText), []byte("after")),
+		masked(FinBit|byte(OpText), []byte("before")),
+		masked(FinBit|byte(OpPong), []byte("another!")),
+		masked(byte(OpText), []byte("after")),
 	}, nil)
 	for size := 1; size <= len(stream); size++ {
-		s := scanner{client: true, ours: func(p []byte) bool { return bytes.Equal(p, ours) }}
+		s := Scanner{Client: true, Ours: func(p []byte) bool { return bytes.Equal(p, ours) }}
 		var got, held []byte
 		for rest := stream; len(rest) > 0; {
 			n := min(size, len(rest))
-			r := s.scan(append(bytes.Clone(held), rest[:n]...))
-			got = append(got, r.pass...)
-			held = bytes.Clone(r.held)
+			r := s.Scan(append(bytes.Clone(held), rest[:n]...))
+			got = append(got, r.Pass...)
+			held = bytes.Clone(r.Held)
 			rest = rest[n:]
 		}
 		if !bytes.Equal(got, want) || len(held) > 0 {
@@ -84,11 +84,11 @@ func TestScannerTakesOurPongsOut(t *testing.T) {
 }
 
 func TestScannerLimit(t *testing.T) {
-	s := scanner{limit: 10}
-	small := serverFrame(byte(opText), "12345")
-	r := s.scan(append(append(bytes.Clone(small), serverFrame(finBit, "12345")...), serverFrame(finBit|byte(opText), "12345678901")...))
-	if r.err != errTooBig || len(r.pass) != 2*len(small) || len(r.held) != 13 {
-		t.Errorf("passed %q, held %q, error %v", r.pass, r.held, r.err)
+	s := Scanner{Limit: 10}
+	small := plain(byte(OpText), "12345")
+	r := s.Scan(append(append(bytes.Clone(small), plain(FinBit, "12345")...), plain(FinBit|byte(OpText), "12345678901")...))
+	if r.Err != errTooBig || len(r.Pass) != 2*len(small) || len(r.Held) != 13 {
+		t.Errorf("passed %q, held %q, error %v", r.Pass, r.Held, r.Err)
 	}
 }
 
@@ -97,13 +97,13 @@ func BenchmarkScanner(b *testing.B) {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			var stream []byte
 			for len(stream) < 64<<10 {
-				stream = append(stream, serverFrame(finBit|byte(opBinary), string(make([]byte, size)))...)
+				stream = append(stream, plain(FinBit|byte(OpBinary), string(make([]byte, size)))...)
 			}
 			b.SetBytes(int64(len(stream)))
 			b.ReportAllocs()
-			s := new(scanner)
+			s := new(Scanner)
 			for b.Loop() {
-				s.scan(stream)
+				s.Scan(stream)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"encoding/binary"
@@ -8,40 +8,40 @@ import (
 )
 
 // An opcode is the type of a frame (RFC 6455 §5.2).
-type opcode byte
+type Opcode byte
 
 const (
-	opContinuation opcode = 0
-	opText         opcode = websocket.TextMessage
-	opBinary       opcode = websocket.BinaryMessage
-	opClose        opcode = websocket.CloseMessage
-	opPing         opcode = websocket.PingMessage
-	opPong         opcode = websocket.PongMessage
+	OpContinuation Opcode = 0
+	OpText         Opcode = websocket.TextMessage
+	OpBinary       Opcode = websocket.BinaryMessage
+	OpClose        Opcode = websocket.CloseMessage
+	OpPing         Opcode = websocket.PingMessage
+	OpPong         Opcode = websocket.PongMessage
 )
 
-func (o opcode) isControl() bool { return o >= opClose }
+func (o Opcode) IsControl() bool { return o >= OpClose }
 
 const (
-	finBit  = 1 << 7
-	rsv1Bit = 1 << 6
-	rsvBits = 7 << 4
-	maskBit = 1 << 7
+	FinBit  = 1 << 7
+	RSV1Bit = 1 << 6
+	RSVBits = 7 << 4
+	MaskBit = 1 << 7
 
-	maxControlPayload = 125
+	MaxControlPayload = 125
 	// maxReplyHeader is the longest header of a frame that a server sends.
-	maxReplyHeader = 2 + 8
+	MaxServerHeader = 2 + 8
 	// maxFrameHeader is the longest header of a frame that a client sends.
-	maxFrameHeader = maxReplyHeader + 4
+	MaxHeader = MaxServerHeader + 4
 )
 
 // A frameHeader is everything of a frame but its payload.
-type frameHeader struct {
-	opcode opcode
-	fin    bool
-	rsv    byte // the three reserved bits, where they stand in the first byte
-	masked bool
-	mask   [4]byte
-	length int64 // of the payload, in bytes
+type Header struct {
+	Opcode Opcode
+	Fin    bool
+	RSV    byte // the three reserved bits, where they stand in the first byte
+	Masked bool
+	Mask   [4]byte
+	Length int64 // of the payload, in bytes
 	long   bool  // the length is not in its shortest form
 }
 
@@ -49,36 +49,36 @@ type frameHeader struct {
 // length. A length of 0 with no error means that p ends before the header
 // does. The error is for what no frame may have, whoever sends it and whenever
 // (RFC 6455 §5.2 and §5.5), and comes with the byte that shows it.
-func parseFrameHeader(p []byte) (h frameHeader, n int, err error) {
+func ParseHeader(p []byte) (h Header, n int, err error) {
 	if len(p) == 0 {
 		return h, 0, nil
 	}
-	h.opcode = opcode(p[0] & 0xf)
-	h.fin = p[0]&finBit != 0
-	h.rsv = p[0] & rsvBits
+	h.Opcode = Opcode(p[0] & 0xf)
+	h.Fin = p[0]&FinBit != 0
+	h.RSV = p[0] & RSVBits
 	switch {
-	case h.opcode > opBinary && h.opcode < opClose || h.opcode > opPong:
-		return h, 0, protocolError("reserved opcode %d", h.opcode)
-	case h.opcode.isControl() && !h.fin:
-		return h, 0, protocolError("fragmented control frame")
+	case h.Opcode > OpBinary && h.Opcode < OpClose || h.Opcode > OpPong:
+		return h, 0, ProtocolError("reserved opcode %d", h.Opcode)
+	case h.Opcode.IsControl() && !h.Fin:
+		return h, 0, ProtocolError("fragmented control frame")
 	}
 	if len(p) < 2 {
 		return h, 0, nil
 	}
-	h.masked = p[1]&maskBit != 0
-	h.length = int64(p[1] & 0x7f)
-	if h.opcode.isControl() && h.length > maxControlPayload {
-		return h, 0, protocolError("control frame of more than %d bytes", maxControlPayload)
+	h.Masked = p[1]&MaskBit != 0
+	h.Length = int64(p[1] & 0x7f)
+	if h.Opcode.IsControl() && h.Length > MaxControlPayload {
+		return h, 0, ProtocolError("control frame of more than %d bytes", MaxControlPayload)
 	}
 	n = 2
-	switch h.length {
+	switch h.Length {
 	case 126:
 		if len(p) < 4 {
 			return h, 0, nil
 		}
 		n = 4
-		h.length = int64(binary.BigEndian.Uint16(p[2:]))
-		h.long = h.length < 126
+		h.Length = int64(binary.BigEndian.Uint16(p[2:]))
+		h.long = h.Length < 126
 	case 127:
 		if len(p) < 10 {
 			return h, 0, nil
@@ -86,15 +86,15 @@ func parseFrameHeader(p []byte) (h frameHeader, n int, err error) {
 		n = 10
 		length := binary.BigEndian.Uint64(p[2:])
 		if length > math.MaxInt64 {
-			return h, 0, protocolError("length of more than 63 bits")
+			return h, 0, ProtocolError("length of more than 63 bits")
 		}
-		h.length, h.long = int64(length), length <= math.MaxUint16
+		h.Length, h.long = int64(length), length <= math.MaxUint16
 	}
-	if h.masked {
+	if h.Masked {
 		if len(p) < n+4 {
 			return h, 0, nil
 		}
-		copy(h.mask[:], p[n:])
+		copy(h.Mask[:], p[n:])
 		n += 4
 	}
 	return h, n, nil
@@ -104,9 +104,9 @@ func parseFrameHeader(p []byte) (h frameHeader, n int, err error) {
 // of parseFrameHeader and by those of check, which is given the header and how
 // many of its bytes are there. So the answer to a broken frame is the same
 // however its bytes were cut.
-func firstBreach(p []byte, check func(h frameHeader, have int) error) error {
+func firstBreach(p []byte, check func(h Header, have int) error) error {
 	for have := 1; ; have++ {
-		h, _, err := parseFrameHeader(p[:have])
+		h, _, err := ParseHeader(p[:have])
 		if err == nil {
 			err = check(h, have)
 		}
@@ -118,9 +118,9 @@ func firstBreach(p []byte, check func(h frameHeader, have int) error) error {
 
 // appendFrameHeader appends the header of an unmasked frame, as servers send
 // them, with the given first byte.
-func appendFrameHeader(p []byte, first byte, length int) []byte {
+func AppendHeader(p []byte, first byte, length int) []byte {
 	switch {
-	case length <= maxControlPayload:
+	case length <= MaxControlPayload:
 		return append(p, first, byte(length))
 	case length <= math.MaxUint16:
 		return binary.BigEndian.AppendUint16(append(p, first, 126), uint16(length))
@@ -129,21 +129,38 @@ func appendFrameHeader(p []byte, first byte, length int) []byte {
 	}
 }
 
+// appendFrame appends an unmasked frame, as servers send them.
+func AppendFrame(p []byte, first byte, payload []byte) []byte {
+	return append(AppendHeader(p, first, len(payload)), payload...)
+}
+
+// appendMaskedFrame appends a frame masked with key, as clients send them.
+func AppendMaskedFrame(p []byte, first byte, key [4]byte, payload []byte) []byte {
+	start := len(p)
+	p = AppendHeader(p, first, len(payload))
+	p[start+1] |= MaskBit
+	p = append(p, key[:]...)
+	start = len(p)
+	p = append(p, payload...)
+	Mask(p[start:], key, 0)
+	return p
+}
+
 // replyHeaderLen is the length of the header that appendFrameHeader makes.
-func replyHeaderLen(length int) int {
+func HeaderLen(length int) int {
 	switch {
-	case length <= maxControlPayload:
+	case length <= MaxControlPayload:
 		return 2
 	case length <= math.MaxUint16:
 		return 4
 	default:
-		return maxReplyHeader
+		return MaxServerHeader
 	}
 }
 
 // unmask removes a masking key from p, of which the first byte is at offset
 // pos of the frame's payload (RFC 6455 §5.3).
-func unmask(p []byte, key [4]byte, pos int64) {
+func Mask(p []byte, key [4]byte, pos int64) {
 	if key == [4]byte{} {
 		return
 	}

@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"math"
@@ -9,7 +9,7 @@ import (
 // keepalive knows when a socket's peer was last heard and last written to, and
 // from that when a Ping is due and when the peer is dead. It holds no timer: a
 // session asks it when to look again.
-type keepalive struct {
+type Keepalive struct {
 	interval time.Duration // 0: no pings and no death
 	timeout  time.Duration // longer than interval
 	start    time.Time
@@ -27,43 +27,43 @@ type keepalive struct {
 }
 
 // begin begins the time that passes for it. An interval of 0 turns it off.
-func (k *keepalive) begin(interval, timeout time.Duration) {
+func (k *Keepalive) Begin(interval, timeout time.Duration) {
 	k.interval, k.timeout, k.start = interval, timeout, time.Now()
 }
 
 // now is the time since begin.
-func (k *keepalive) now() time.Duration { return time.Since(k.start) }
+func (k *Keepalive) Now() time.Duration { return time.Since(k.start) }
 
 // listen notes that a read begins. Silence counts from here if nobody listened
 // for a while.
-func (k *keepalive) listen() {
+func (k *Keepalive) Listen() {
 	if k.unheard.Load() {
 		k.unheard.Store(false)
-		k.lastHeard.Store(int64(k.now()))
+		k.lastHeard.Store(int64(k.Now()))
 	}
 	k.listening.Store(true)
 }
 
 // heard notes that it ended with some bytes: any byte is a sign of life, one in
 // the middle of a slow frame too.
-func (k *keepalive) heard() {
-	k.lastHeard.Store(int64(k.now()))
+func (k *Keepalive) Heard() {
+	k.lastHeard.Store(int64(k.Now()))
 	k.listening.Store(false)
 }
 
 // send notes that a write begins.
-func (k *keepalive) send() { k.writing.Store(true) }
+func (k *Keepalive) send() { k.writing.Store(true) }
 
 // sent notes that a write has ended.
-func (k *keepalive) sent() {
-	k.lastSent.Store(int64(k.now()))
+func (k *Keepalive) sent() {
+	k.lastSent.Store(int64(k.Now()))
 	k.writing.Store(false)
 }
 
 // pinged notes that a Ping has been written.
-func (k *keepalive) pinged() {
+func (k *Keepalive) pinged() {
 	if k.unanswered.Load() <= k.lastHeard.Load() {
-		k.unanswered.Store(int64(k.now()))
+		k.unanswered.Store(int64(k.Now()))
 	}
 }
 
@@ -77,12 +77,12 @@ func (k *keepalive) pinged() {
 // as long as it takes the frame in.
 //
 // Without an interval nothing is ever due.
-func (k *keepalive) check() (ping, dead bool, next time.Duration) {
+func (k *Keepalive) Check() (ping, dead bool, next time.Duration) {
 	const never = math.MaxInt64
 	if k.interval == 0 {
 		return false, false, never
 	}
-	now := k.now()
+	now := k.Now()
 	if !k.listening.Load() {
 		k.unheard.Store(true)
 		k.lastHeard.Store(int64(now))

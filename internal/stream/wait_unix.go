@@ -1,6 +1,6 @@
 //go:build unix && !aix
 
-package caddywebsocket
+package stream
 
 import (
 	"net"

@@ -1,4 +1,4 @@
-package caddywebsocket
+package stream
 
 import (
 	"errors"
@@ -16,13 +16,13 @@ type source struct {
 
 // maxEmptyReads is how many reads in a row may return nothing before the reader
 // counts as broken.
-const maxEmptyReads = 1000
+const MaxEmptyReads = 1000
 
 func (s *source) Read(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	for range maxEmptyReads {
+	for range MaxEmptyReads {
 		n, err := s.r.Read(p)
 		if n > 0 {
 			if !errors.Is(err, os.ErrDeadlineExceeded) { // which may be lifted until the next read

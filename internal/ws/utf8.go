@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"encoding/binary"
@@ -10,12 +10,12 @@ import (
 
 // A utf8Checker checks text that comes in pieces cut anywhere. It finds the
 // first byte that cannot be UTF-8 when it sees it (RFC 6455 §8.1).
-type utf8Checker struct{ state uint64 }
+type UTF8Checker struct{ state uint64 }
 
 // textChecker gives a checker for a message of text, nil for another.
-func textChecker(op opcode) *utf8Checker {
-	if op == opText {
-		return new(utf8Checker)
+func CheckText(op Opcode) *UTF8Checker {
+	if op == OpText {
+		return new(UTF8Checker)
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ var utf8Rows = func() (rows [256]uint64) {
 const utf8Block = 256
 
 // write takes the next piece and reports whether the text may still be UTF-8.
-func (c *utf8Checker) write(p []byte) bool {
+func (c *UTF8Checker) Write(p []byte) bool {
 	if cpu.X86.HasAVX2 && len(p) >= utf8Block {
 		p = c.writeWide(p)
 	}
@@ -92,7 +92,7 @@ func (c *utf8Checker) write(p []byte) bool {
 
 // writeWide takes 32 bytes at a time (https://arxiv.org/abs/2010.03090), but for
 // the last character of p, which may not be all there. It returns that.
-func (c *utf8Checker) writeWide(p []byte) []byte {
+func (c *UTF8Checker) writeWide(p []byte) []byte {
 	for c.state != anyRune && c.state != notUTF8 && len(p) > 0 {
 		c.state = utf8State(c.state, p[:1])
 		p = p[1:]
@@ -108,7 +108,7 @@ func (c *utf8Checker) writeWide(p []byte) []byte {
 }
 
 // complete reports whether the text may end here.
-func (c *utf8Checker) complete() bool { return c.state == anyRune }
+func (c *UTF8Checker) Complete() bool { return c.state == anyRune }
 
 // utf8State is the state after p.
 func utf8State(state uint64, p []byte) uint64 {

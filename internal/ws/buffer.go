@@ -1,56 +1,56 @@
-package caddywebsocket
+package ws
 
 import "sync"
 
 // A buffer is a byte slice on loan from a bufferPool. Its length is the pool's
 // size; who borrows it may shorten it.
-type buffer struct{ p []byte }
+type buffer struct{ P []byte }
 
 // A bufferPool lends buffers of one size.
-type bufferPool struct {
-	size int
+type BufferPool struct {
+	Size int
 	pool sync.Pool
 }
 
-func newBufferPool(size int) *bufferPool { return &bufferPool{size: size} }
+func NewBufferPool(size int) *BufferPool { return &BufferPool{Size: size} }
 
-func (b *bufferPool) get() *buffer {
+func (b *BufferPool) Get() *buffer {
 	if buf, ok := b.pool.Get().(*buffer); ok {
 		return buf
 	}
-	return &buffer{make([]byte, b.size)}
+	return &buffer{make([]byte, b.Size)}
 }
 
-func (b *bufferPool) put(buf *buffer) {
-	buf.p = buf.p[:b.size]
+func (b *BufferPool) Put(buf *buffer) {
+	buf.P = buf.P[:b.Size]
 	b.pool.Put(buf)
 }
 
 // blockPayload is what a block holds of a message, in bytes.
-const blockPayload = 64 << 10
+const BlockPayload = 64 << 10
 
 // blocks holds buffers for messages of blockPayload, with a little room for data
 // that grow when they are compressed, longBlocks those for what goes on after a
 // full block. Larger ones than these gain nothing, and more sizes between them
 // would cost a message of 64 KiB a read and a copy.
 var (
-	smallBlocks = newBufferPool(4<<10 + maxFrameHeader)
-	blocks      = newBufferPool(maxReplyHeader + blockPayload + 64)
-	longBlocks  = newBufferPool(maxReplyHeader + 256<<10)
+	smallBlocks = NewBufferPool(4<<10 + MaxHeader)
+	Blocks      = NewBufferPool(MaxServerHeader + BlockPayload + 64)
+	LongBlocks  = NewBufferPool(MaxServerHeader + 256<<10)
 )
 
 // first is the pool to begin with where buffers of b's size are the largest wanted.
-func (b *bufferPool) first() *bufferPool {
-	if b.size > smallBlocks.size {
+func (b *BufferPool) First() *BufferPool {
+	if b.Size > smallBlocks.Size {
 		return smallBlocks
 	}
 	return b
 }
 
 // larger is the pool of the next larger buffers, of limit's size at most.
-func (b *bufferPool) larger(limit *bufferPool) *bufferPool {
-	for _, next := range [...]*bufferPool{smallBlocks, blocks, longBlocks} {
-		if next.size > b.size && next.size < limit.size {
+func (b *BufferPool) larger(limit *BufferPool) *BufferPool {
+	for _, next := range [...]*BufferPool{smallBlocks, Blocks, LongBlocks} {
+		if next.Size > b.Size && next.Size < limit.Size {
 			return next
 		}
 	}
@@ -60,45 +60,45 @@ func (b *bufferPool) larger(limit *bufferPool) *bufferPool {
 // A growingBuffer gathers what a peer sends without end, or announces and may
 // never send. It is exchanged for a larger one only when it is full, so what it
 // takes is in proportion to what has come.
-type growingBuffer struct {
-	from *bufferPool // whose buf is
-	buf  *buffer     // nil after release
-	n    int         // how much of it is in use
+type GrowingBuffer struct {
+	From *BufferPool // whose buf is
+	Buf  *buffer     // nil after release
+	N    int         // how much of it is in use
 }
 
-func newGrowingBuffer(from *bufferPool) growingBuffer {
-	return growingBuffer{from: from, buf: from.get()}
+func NewGrowingBuffer(from *BufferPool) GrowingBuffer {
+	return GrowingBuffer{From: from, Buf: from.Get()}
 }
 
-func (g *growingBuffer) full() bool { return g.n == len(g.buf.p) }
+func (g *GrowingBuffer) Full() bool { return g.N == len(g.Buf.P) }
 
 // grow exchanges the buffer for one of the next size, limit's at most.
-func (g *growingBuffer) grow(limit *bufferPool) { g.exchange(g.from.larger(limit)) }
+func (g *GrowingBuffer) Grow(limit *BufferPool) { g.Exchange(g.From.larger(limit)) }
 
 // exchange exchanges the buffer for one from another pool, in which its contents
 // must fit.
-func (g *growingBuffer) exchange(from *bufferPool) {
-	if from == g.from {
+func (g *GrowingBuffer) Exchange(from *BufferPool) {
+	if from == g.From {
 		return
 	}
-	buf := from.get()
-	copy(buf.p, g.buf.p[:g.n])
-	g.from.put(g.buf)
-	g.from, g.buf = from, buf
+	buf := from.Get()
+	copy(buf.P, g.Buf.P[:g.N])
+	g.From.Put(g.Buf)
+	g.From, g.Buf = from, buf
 }
 
-func (g *growingBuffer) release() {
-	if g.buf != nil {
-		g.from.put(g.buf)
-		g.buf = nil
+func (g *GrowingBuffer) Release() {
+	if g.Buf != nil {
+		g.From.Put(g.Buf)
+		g.Buf = nil
 	}
 }
 
 // A copyBuffer is what a copy loop reads into: no larger than what the next read
 // can be expected to bring, for that may take long.
-type copyBuffer struct {
-	pool *bufferPool // of those of the receive buffer's size
-	from *bufferPool // whose buf is; nil while none is held
+type CopyBuffer struct {
+	Pool *BufferPool // of those of the receive buffer's size
+	from *BufferPool // whose buf is; nil while none is held
 	buf  *buffer
 	pos  int // how much has been read since the burst began
 }
@@ -106,52 +106,52 @@ type copyBuffer struct {
 // smallCopies are for copies that wait and had little to do so far, largeCopies for
 // those of much at a time.
 var (
-	smallCopies = newBufferPool(512)
-	largeCopies = newBufferPool(maxCopy)
+	smallCopies = NewBufferPool(512)
+	largeCopies = NewBufferPool(MaxCopy)
 )
 
 // maxCopy is the most that a copyBuffer has room for, in bytes.
-const maxCopy = 128 << 10
+const MaxCopy = 128 << 10
 
 // copyAlignment is what source and destination of a copy should be equally
 // aligned to, in bytes: to cache lines. The kernel copies a third faster then.
 const copyAlignment = 64
 
 // newCopyBuffer returns a copyBuffer that reads little into buffers of pool's.
-func newCopyBuffer(pool *bufferPool) copyBuffer { return copyBuffer{pool: pool} }
+func NewCopyBuffer(pool *BufferPool) CopyBuffer { return CopyBuffer{Pool: pool} }
 
 // next gives room for the next read, of which so much is expected, behind held
 // bytes that were read already. What it gave before is given back.
-func (c *copyBuffer) next(expected int64, held int) []byte {
-	from := c.pool
+func (c *CopyBuffer) Next(expected int64, held int) []byte {
+	from := c.Pool
 	switch {
-	case expected <= int64(smallCopies.size):
+	case expected <= int64(smallCopies.Size):
 		from = smallCopies
-	case expected > int64(c.pool.size):
+	case expected > int64(c.Pool.Size):
 		from = largeCopies
 	}
 	if c.from != from {
 		c.giveBack()
-		c.from, c.buf = from, from.get()
+		c.from, c.buf = from, from.Get()
 	}
 	if from != largeCopies {
 		c.pos = held
 	}
-	return c.buf.p[(c.pos-held)%copyAlignment:]
+	return c.buf.P[(c.pos-held)%copyAlignment:]
 }
 
 // took notes that a read has taken n bytes.
-func (c *copyBuffer) took(n int) { c.pos += n }
+func (c *CopyBuffer) Took(n int) { c.pos += n }
 
 // release gives the buffer back at the end of a burst.
-func (c *copyBuffer) release() {
+func (c *CopyBuffer) Release() {
 	c.giveBack()
 	c.pos = 0
 }
 
-func (c *copyBuffer) giveBack() {
+func (c *CopyBuffer) giveBack() {
 	if c.from != nil {
-		c.from.put(c.buf)
+		c.from.Put(c.buf)
 		c.from, c.buf = nil, nil
 	}
 }

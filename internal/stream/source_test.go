@@ -1,11 +1,9 @@
-package caddywebsocket
+package stream
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"strings"
 	"testing"
 )
 
@@ -63,45 +61,4 @@ func TestSourceOfNothing(t *testing.T) {
 	if n, err := s.Read(make([]byte, 1)); n != 0 || err != io.ErrNoProgress {
 		t.Errorf("got %d, %v, want 0, %v", n, err, io.ErrNoProgress)
 	}
-}
-
-// HTTP/3 may carry a DATA frame without data anywhere.
-func TestEmptyDataFrames(t *testing.T) {
-	const text = "text that stays one message"
-	t.Run("echo", func(t *testing.T) {
-		s := start(t, "websocket")
-		p := s.dial(t, "http3", "/")
-		writeApart(p, clientFrame(finBit|byte(opText), []byte(text)))
-		p.expect(opText, text)
-		long := strings.Repeat(text, 1000)
-		writeApart(p, clientFrame(finBit|byte(opText), []byte(long)))
-		p.expect(opText, long)
-		p.bye()
-	})
-	t.Run("passthrough", func(t *testing.T) {
-		u := listenUpstream(t)
-		s := start(t, fmt.Sprintf("websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy %s", u.Addr()))
-		client, app := u.tunnel(s, "http3")
-		writeApart(client, clientFrame(finBit|byte(opText), []byte(text)))
-		app.expectMasked(opText, text)
-		writeApart(client, clientFrame(finBit|byte(opClose), closePayload(1000, "bye")))
-		app.expectMasked(opClose, string(closePayload(1000, "bye")))
-		app.write(serverFrame(finBit|byte(opClose), string(closePayload(1000, "bye"))))
-		client.expectClose(1000, "bye")
-		client.expectEnd()
-	})
-}
-
-// writeApart writes each byte, or a hundredth of many, between two empty DATA
-// frames.
-func writeApart(p *peer, data []byte) {
-	p.t.Helper()
-	step := max(1, len(data)/100)
-	for len(data) > 0 {
-		n := min(step, len(data))
-		p.write(nil)
-		p.write(data[:n])
-		data = data[n:]
-	}
-	p.write(nil)
 }
