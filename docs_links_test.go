@@ -175,6 +175,7 @@ var shownBy = map[string]string{
 	"400":                              "TestHandshakeRefused",
 	"403":                              "TestRefusedBeforeUpstream",
 	"405, 426":                         "TestHandshakeMethodAndVersion",
+	"501":                              "TestConnectRefused",
 	"503":                              "TestMaxConnections",
 	"the client's own code":            "TestEndsOfEcho",
 	"1012":                             "TestEndByShutdown",

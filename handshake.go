@@ -21,17 +21,12 @@ import (
 // HTTP/1.1 (RFC 6455 §4.1), Extended CONNECT on HTTP/2 (RFC 8441 §4) and HTTP/3
 // (RFC 9220 §3).
 func isHandshake(r *http.Request) bool {
-	switch r.ProtoMajor {
-	case 1:
+	if r.ProtoMajor == 1 {
 		return httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") &&
 			httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
-	case 2:
-		protocol := r.Header[":protocol"]
-		return r.Method == http.MethodConnect && len(protocol) == 1 && protocol[0] == "websocket"
-	case 3:
-		return r.Method == http.MethodConnect && r.Proto == "websocket"
 	}
-	return false
+	protocol, ok := connectProtocol(r)
+	return ok && r.Method == http.MethodConnect && protocol == "websocket"
 }
 
 // checkHandshake checks an attempted handshake against RFC 6455 §4.2.1. The
@@ -45,10 +40,12 @@ func checkHandshake(h http.Header, r *http.Request) error {
 		if r.ProtoMinor < 1 {
 			return refusal(http.StatusBadRequest, "HTTP version is 1.0, not 1.1 or higher")
 		}
-		if r.ContentLength != 0 {
+	}
+	if hasContent(r) {
+		if r.ProtoMajor == 1 {
 			h.Set("Connection", "close") // or the server would wait for the body
-			return refusal(http.StatusBadRequest, "request has a body")
 		}
+		return refusal(http.StatusBadRequest, "request has a body or a length")
 	}
 	if version := r.Header["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
 		h["Sec-WebSocket-Version"] = []string{"13"}

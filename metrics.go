@@ -87,6 +87,7 @@ var refusals = map[int]string{
 	http.StatusForbidden:          "origin_forbidden",
 	http.StatusMethodNotAllowed:   "wrong_method",
 	http.StatusUpgradeRequired:    "wrong_version",
+	http.StatusNotImplemented:     "wrong_protocol",
 	http.StatusServiceUnavailable: "too_many",
 }
 

@@ -190,6 +190,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return context.WithValue(ctx, stream.ConnCtxKey, c)
 		})
 		closeOnExit(srv)
+		h.guardServers()
 		events, err := ctx.App("events")
 		if err != nil {
 			return err
@@ -201,6 +202,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP refuses or serves a handshake and leaves all else to next.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := checkConnect(r); err != nil {
+		metrics.refused(h.Mode, err)
+		return err
+	}
 	if !isHandshake(r) {
 		if h.Console && answersConsole(w, r) {
 			return nil
@@ -273,6 +278,7 @@ func (h *Handler) checkOrigin(r *http.Request) error {
 
 // Cleanup lets the open sockets live on under the next config.
 func (h *Handler) Cleanup() error {
+	guarded.Delete(h.httpApp())
 	sessions.unload(h)
 	return nil
 }

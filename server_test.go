@@ -66,7 +66,13 @@ func startGlobal(t testing.TB, global, site string) *server {
 // reload replaces the config; addresses stay.
 func (s *server) reload(t testing.TB, global, site string) {
 	t.Helper()
-	if err := caddy.Load(config(t, s.name, global, site), true); err != nil {
+	s.load(t, config(t, s.name, global, site))
+}
+
+// load is reload with a config in JSON.
+func (s *server) load(t testing.TB, config []byte) {
+	t.Helper()
+	if err := caddy.Load(config, true); err != nil {
 		t.Fatalf("loading: %v", err)
 	}
 	app, err := caddy.ActiveContext().App("http")

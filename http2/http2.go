@@ -12,6 +12,11 @@
 //
 // A value that the environment sets itself, http2xconnect=0 above all, wins.
 // See https://go.dev/issue/71128.
+//
+// The setting holds for every server of the process, and Caddy's reverse_proxy
+// takes some requests that it lets in for failures of an upstream. The websocket
+// handler keeps those from all servers of a config that has one; with a config
+// that has none, set http2xconnect=0.
 package http2
 
 import "os"
