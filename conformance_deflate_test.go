@@ -78,6 +78,8 @@ var offers = []struct {
 	{"5.1 another extension", "x-webkit-deflate-frame", false},
 	{"5.1 bare", "permessage-deflate", true},
 	{"5.1 in capitals", "Permessage-Deflate", false},
+	{"5.1 empty list", "", false},
+	{"5.1 empty elements", ", permessage-deflate,,", true},
 	{"5.1 second of three", "permessage-bzip2, permessage-deflate, x", true},
 	{"7.1 unknown parameter", "permessage-deflate; unknown", false},
 	{"7.1 unknown parameter, then a fallback", "permessage-deflate; unknown, permessage-deflate", true},

@@ -26,28 +26,19 @@ type extensionParam struct {
 
 // parseExtensions parses a list of extensions, over all headers that carry it.
 func parseExtensions(values []string) ([]extension, error) {
-	if len(values) == 0 {
-		return nil, nil
-	}
 	var extensions []extension
-	rest := strings.Join(values, ",")
-	for {
-		var e extension
-		var err error
-		before := rest
-		if e, rest, err = parseExtension(rest); err != nil {
+	for _, element := range listElements(values) {
+		e, rest, err := parseExtension(element)
+		if err != nil {
 			return nil, err
 		}
-		e.raw = strings.Trim(before[:len(before)-len(rest)], " \t")
-		extensions = append(extensions, e)
-		if rest == "" {
-			return extensions, nil
-		}
-		if rest[0] != ',' {
+		if rest != "" {
 			return nil, fmt.Errorf("unexpected %q", rest)
 		}
-		rest = rest[1:]
+		e.raw = element
+		extensions = append(extensions, e)
 	}
+	return extensions, nil
 }
 
 // parseExtension parses the extension that s starts with.

@@ -83,14 +83,9 @@ func validKey(key string) bool {
 // offeredSubprotocols lists what the client offers, in its order of preference.
 // Several headers are one list (RFC 6455 §11.3.4).
 func offeredSubprotocols(h http.Header) ([]string, error) {
-	values := h["Sec-Websocket-Protocol"]
-	if len(values) == 0 {
-		return nil, nil
-	}
-	names := strings.Split(strings.Join(values, ","), ",")
+	names := listElements(h["Sec-Websocket-Protocol"])
 	seen := make(map[string]bool, len(names))
-	for i, name := range names {
-		name = strings.Trim(name, " \t")
+	for _, name := range names {
 		if !httpguts.ValidHeaderFieldName(name) { // a token, as a field name is
 			return nil, fmt.Errorf("%q is not a token", name)
 		}
@@ -98,7 +93,6 @@ func offeredSubprotocols(h http.Header) ([]string, error) {
 			return nil, fmt.Errorf("%q stands twice", name)
 		}
 		seen[name] = true
-		names[i] = name
 	}
 	return names, nil
 }
@@ -159,7 +153,7 @@ func http1Request(r *http.Request, deflate bool) *http.Request {
 	if r.ProtoMajor > 1 {
 		header["Sec-Websocket-Key"] = upgradeKey
 	}
-	if offered := r.Header["Sec-Websocket-Protocol"]; len(offered) > 0 {
+	if offered := listElements(r.Header["Sec-Websocket-Protocol"]); len(offered) > 0 {
 		header["Sec-Websocket-Protocol"] = []string{strings.Join(offered, ",")}
 	}
 	if deflate {

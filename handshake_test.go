@@ -37,6 +37,11 @@ func TestSubprotocols(t *testing.T) {
 			{[]string{"v1.chat, v2.chat"}, "v2.chat"},
 			{[]string{"other", "v1.chat,v2.chat"}, "v2.chat"},
 			{[]string{"V1.CHAT"}, ""},
+			{[]string{""}, ""},
+			{[]string{","}, ""},
+			{[]string{"v1.chat,"}, "v1.chat"},
+			{[]string{", v1.chat"}, "v1.chat"},
+			{[]string{"", "other,, v1.chat", ""}, "v1.chat"},
 		} {
 			var header []string
 			for _, offered := range c.offered {
