@@ -17,16 +17,19 @@ import (
 // of somebody's counts as its failure.
 func fragile(t *testing.T, directive string) *server {
 	t.Helper()
-	return start(t, directive+"\nreverse_proxy "+upgradingUpstream(t)+" {\nfail_duration 1h\n}")
+	return start(t, directive+"\nreverse_proxy "+upgradingUpstream(t, nil)+" {\nfail_duration 1h\n}")
 }
 
 // upgradingUpstream is the address of an application that accepts whatever asks
-// for an upgrade.
-func upgradingUpstream(t *testing.T) string {
+// for an upgrade, and shows it to see, if that is not nil.
+func upgradingUpstream(t *testing.T, see func(*http.Request)) string {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
 			return
+		}
+		if see != nil {
+			see(r)
 		}
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "websocket")
@@ -146,7 +149,7 @@ func TestConnectCountsNoFailure(t *testing.T) {
 // A server of the config that has no handler of ours at all is guarded, too,
 // also by one that is in a route of its own on another server.
 func TestConnectOnOtherServers(t *testing.T) {
-	u := upgradingUpstream(t)
+	u := upgradingUpstream(t, nil)
 	s := start(t, "reverse_proxy "+u+" {\nfail_duration 1h\n}")
 	for name, site := range map[string]string{
 		"a site":       "websocket passthrough {\nallowed_origins *\n}",

@@ -29,12 +29,14 @@ func isHandshake(r *http.Request) bool {
 	return ok && r.Method == http.MethodConnect && protocol == "websocket"
 }
 
-// checkHandshake checks an attempted handshake against RFC 6455 §4.2.1. The
-// error carries the status of the answer, for which h gets the headers.
-func checkHandshake(h http.Header, r *http.Request) error {
+// checkHandshake refuses an attempted handshake that two servers could read
+// differently, and for echo whatever breaks RFC 6455 §4.2.1. In passthrough the
+// rest is the application's to judge. The error carries the status of the answer,
+// for which answer gets the headers.
+func (h *Handler) checkHandshake(answer http.Header, r *http.Request) error {
 	if r.ProtoMajor == 1 {
 		if r.Method != http.MethodGet {
-			h.Set("Allow", http.MethodGet)
+			answer.Set("Allow", http.MethodGet)
 			return refusal(http.StatusMethodNotAllowed, "method is %s, not GET", r.Method)
 		}
 		if r.ProtoMinor < 1 {
@@ -43,15 +45,28 @@ func checkHandshake(h http.Header, r *http.Request) error {
 	}
 	if hasContent(r) {
 		if r.ProtoMajor == 1 {
-			h.Set("Connection", "close") // or the server would wait for the body
+			answer.Set("Connection", "close") // or the server would wait for the body
 		}
 		return refusal(http.StatusBadRequest, "request has a body or a length")
 	}
+	if h.Mode == modeEcho {
+		return checkEchoHandshake(answer, r)
+	}
+	for _, name := range []string{"Sec-WebSocket-Key", "Sec-WebSocket-Version"} {
+		if values := r.Header[http.CanonicalHeaderKey(name)]; len(values) > 1 {
+			return refusal(http.StatusBadRequest, "%s is given more than once: %q", name, values)
+		}
+	}
+	return nil
+}
+
+// checkEchoHandshake checks what the server that accepts a socket has to.
+func checkEchoHandshake(answer http.Header, r *http.Request) error {
 	if version := r.Header["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
-		h["Sec-WebSocket-Version"] = []string{"13"}
+		answer["Sec-WebSocket-Version"] = []string{"13"}
 		if r.ProtoMajor == 1 { // RFC 9110 §15.5.22; other versions forbid it
-			h.Set("Connection", "Upgrade")
-			h.Set("Upgrade", "websocket")
+			answer.Set("Connection", "Upgrade")
+			answer.Set("Upgrade", "websocket")
 		}
 		return refusal(http.StatusUpgradeRequired, "Sec-WebSocket-Version is %q, not 13", version)
 	}

@@ -36,10 +36,13 @@ const (
 // Handler speaks WebSocket on HTTP/1.1, HTTP/2 and HTTP/3: as an echo endpoint, or
 // supervising the sockets that the next handler serves.
 //
-// A request that is not a WebSocket handshake goes on to the next handler. A
-// handshake that breaks RFC 6455 §4.2.1 is refused with status 400, 405 or 426,
-// one of a wrong origin with 403, one socket too many with 503; each of these
-// can be rendered by `handle_errors`. An accepted socket has status 101 in the
+// A request that is not a WebSocket handshake is passed to the next handler. In
+// `echo` a handshake that breaks RFC 6455 §4.2.1 is refused with status 400, 405
+// or 426. In `passthrough` that is the application's to judge, and only what two
+// servers could read differently is refused with 400 or 405: a request body,
+// HTTP/1.0, a method other than GET, or a repeated `Sec-WebSocket-Key` or
+// `Sec-WebSocket-Version`. A wrong origin is refused with 403, and one socket too
+// many with 503. Each of these can be rendered by `handle_errors`. An accepted socket has status 101 in the
 // access log, 200 on HTTP/2 and HTTP/3, and keeps the handlers around this one
 // waiting until it has closed, so that logs, metrics and traces cover all of it.
 //
@@ -245,7 +248,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 
 // admit checks a handshake, makes a session of it, and counts its socket in.
 func (h *Handler) admit(answer http.Header, r *http.Request) (*session, error) {
-	err := checkHandshake(answer, r)
+	err := h.checkHandshake(answer, r)
 	if err == nil {
 		err = h.checkOrigin(r)
 	}

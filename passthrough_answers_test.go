@@ -103,8 +103,8 @@ func TestPassthroughRefusals(t *testing.T) {
 		}{
 			{http.StatusForbidden, []string{"Origin", "https://elsewhere.example"}},
 			{http.StatusForbidden, nil},
-			{http.StatusUpgradeRequired, []string{"Sec-WebSocket-Version", "8"}},
-			{http.StatusBadRequest, []string{"Sec-WebSocket-Protocol", "a,,/"}},
+			{http.StatusBadRequest, []string{"Sec-WebSocket-Version", "13", "Sec-WebSocket-Version", "8"}},
+			{http.StatusBadRequest, []string{"Sec-WebSocket-Key", "YQ==", "Sec-WebSocket-Key", "Yg=="}},
 		} {
 			if p := s.attempt(t, protocol, "/", c.header...); p.res.StatusCode != c.status {
 				t.Errorf("%s with %v: status %d, want %d", protocol, c.header, p.res.StatusCode, c.status)
