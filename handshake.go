@@ -42,6 +42,11 @@ func (h *Handler) checkHandshake(answer http.Header, r *http.Request) error {
 		if r.ProtoMinor < 1 {
 			return refusal(http.StatusBadRequest, "HTTP version is 1.0, not 1.1 or higher")
 		}
+		for _, name := range handshakeFields {
+			if httpguts.HeaderValuesContainsToken(r.Header["Connection"], name) {
+				return refusal(http.StatusBadRequest, "Connection names %s, which a proxy would remove for that", name)
+			}
+		}
 	}
 	if hasContent(r) {
 		if r.ProtoMajor == 1 {
@@ -58,6 +63,14 @@ func (h *Handler) checkHandshake(answer http.Header, r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// handshakeFields are the fields of a handshake that are meant for the server at
+// its end. A client must not name them in Connection, and a proxy removes what is
+// named there (RFC 9110 §7.6.1): the server behind it would see another handshake
+// than the one that is checked here.
+var handshakeFields = []string{
+	"Host", "Origin", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions",
 }
 
 // checkEchoHandshake checks what the server that accepts a socket has to.

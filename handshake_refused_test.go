@@ -33,6 +33,12 @@ func TestHandshakeRefused(t *testing.T) {
 		{"short key", []string{"http1", "tls"}, []string{"Sec-WebSocket-Key", "dGhlIHNhbXBsZQ=="}, 400, `Sec-WebSocket-Key is ["dGhlIHNhbXBsZQ=="], not 16 bytes in base64`, [2]string{}},
 		{"key that is no base64", []string{"http1", "tls"}, []string{"Sec-WebSocket-Key", "!!!!IHNhbXBsZSBub25jZQ=="}, 400, "not 16 bytes", [2]string{}},
 		{"two keys", []string{"http1", "tls"}, []string{"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}, 400, "Sec-WebSocket-Key", [2]string{}},
+		{"key in Connection", []string{"http1", "tls"}, []string{"Connection", "Upgrade, Sec-WebSocket-Key"}, 400, "Connection names Sec-WebSocket-Key", [2]string{}},
+		{"version in Connection", []string{"http1", "tls"}, []string{"Connection", "sec-websocket-VERSION ,upgrade"}, 400, "Connection names Sec-WebSocket-Version", [2]string{}},
+		{"subprotocols in Connection", []string{"http1", "tls"}, []string{"Connection", "Upgrade", "Connection", ", sec-websocket-protocol"}, 400, "Connection names Sec-WebSocket-Protocol", [2]string{}},
+		{"extensions in Connection", []string{"http1", "tls"}, []string{"Connection", "\", Sec-WebSocket-Extensions, \", upgrade"}, 400, "Connection names Sec-WebSocket-Extensions", [2]string{}},
+		{"origin in Connection", []string{"http1", "tls"}, []string{"Connection", "upgrade,origin"}, 400, "Connection names Origin", [2]string{}},
+		{"host in Connection", []string{"http1", "tls"}, []string{"Connection", "Host, upgrade"}, 400, "Connection names Host", [2]string{}},
 		{"body", []string{"http1", "tls"}, []string{"Content-Length", "1"}, 400, "has a body", [2]string{}},
 		{"chunked body", []string{"http1", "tls"}, []string{"Transfer-Encoding", "chunked"}, 400, "has a body", [2]string{}},
 		{"subprotocol that is no token", nil, []string{"Sec-WebSocket-Protocol", "a b"}, 400, `"a b" is not a token`, [2]string{}},
@@ -121,6 +127,7 @@ func TestRefusedBeforeUpstream(t *testing.T) {
 		"HTTP/1.0":     "GET / HTTP/1.0\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
 		"a body":       "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 30\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
 		"chunked body": "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"no origin":    "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade, Origin\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
 		"POST":         "POST / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
 	} {
 		if line := s.raw(t, request).line(); !strings.Contains(line, " 40") {

@@ -37,14 +37,16 @@ const (
 // supervising the sockets that the next handler serves.
 //
 // A request that is not a WebSocket handshake is passed to the next handler. In
-// `echo` a handshake that breaks RFC 6455 §4.2.1 is refused with status 400, 405
-// or 426. In `passthrough` that is the application's to judge, and only what two
-// servers could read differently is refused with 400 or 405: a request body,
-// HTTP/1.0, a method other than GET, or a repeated `Sec-WebSocket-Key` or
-// `Sec-WebSocket-Version`. A wrong origin is refused with 403, and one socket too
-// many with 503. Each of these can be rendered by `handle_errors`. An accepted socket has status 101 in the
-// access log, 200 on HTTP/2 and HTTP/3, and keeps the handlers around this one
-// waiting until it has closed, so that logs, metrics and traces cover all of it.
+// `echo` a handshake that breaks RFC 6455 §4.2.1 is refused with status 400,
+// 405 or 426. In `passthrough` that is the application's to judge, and only
+// what two servers could read differently is refused with 400 or 405: a request
+// body, HTTP/1.0, a method other than GET, a repeated `Sec-WebSocket-Key` or
+// `Sec-WebSocket-Version`, or a field of the handshake that `Connection` names.
+// A wrong origin is refused with 403, and one socket too many with 503. Each of
+// these can be rendered by `handle_errors`. An accepted socket has status 101
+// in the access log, 200 on HTTP/2 and HTTP/3, and keeps the handlers around
+// this one waiting until it has closed, so that logs, metrics and traces cover
+// all of it.
 //
 // Echo sockets survive a reload of the config; those of `reverse_proxy` do if it
 // has `stream_close_delay`. When Caddy exits all are closed with code 1012.
