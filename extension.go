@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,6 @@ const deflateExtension = "permessage-deflate"
 type extension struct {
 	name   string
 	params []extensionParam
-	raw    string
 }
 
 type extensionParam struct {
@@ -35,7 +35,6 @@ func parseExtensions(values []string) ([]extension, error) {
 		if rest != "" {
 			return nil, fmt.Errorf("unexpected %q", rest)
 		}
-		e.raw = element
 		extensions = append(extensions, e)
 	}
 	return extensions, nil
@@ -147,17 +146,21 @@ func validWindowBits(s string) bool {
 	return err == nil && bits >= 8 && bits <= 15 && strconv.Itoa(bits) == s
 }
 
-// withoutDeflate takes permessage-deflate out of a client's offer.
+// withoutDeflate takes permessage-deflate out of a client's offer. What is left of
+// it stays as it is spelled, also what is no extension at all.
 func withoutDeflate(h http.Header) {
-	extensions, _ := parseExtensions(h["Sec-Websocket-Extensions"])
-	var kept []string
-	for _, e := range extensions {
-		if e.name != deflateExtension {
-			kept = append(kept, e.raw)
-		}
-	}
-	h.Del("Sec-WebSocket-Extensions")
-	for _, raw := range kept {
-		h.Add("Sec-WebSocket-Extensions", raw)
+	const field = "Sec-Websocket-Extensions"
+	kept := listElements(h[field])
+	offered := len(kept)
+	kept = slices.DeleteFunc(kept, func(element string) bool {
+		name, _, _ := strings.Cut(element, ";")
+		return strings.EqualFold(strings.Trim(name, " \t"), deflateExtension)
+	})
+	switch len(kept) {
+	case offered:
+	case 0:
+		delete(h, field)
+	default:
+		h[field] = []string{strings.Join(kept, ", ")}
 	}
 }

@@ -1,0 +1,57 @@
+package caddywebsocket
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// withoutDeflateTests are offers and what compression off leaves of them.
+var withoutDeflateTests = []struct{ offer, want []string }{
+	{nil, nil},
+	{[]string{"permessage-deflate"}, nil},
+	{[]string{"permessage-deflate; client_max_window_bits", "permessage-deflate"}, nil},
+	{[]string{"Permessage-DEFLATE ; x"}, nil},
+	{[]string{", permessage-deflate,"}, nil},
+	// Several extensions are one field, in their order and spelling.
+	{[]string{"a, permessage-deflate, b;x=1"}, []string{"a, b;x=1"}},
+	{[]string{"a;  x = \"1\"", "permessage-deflate", "B"}, []string{"a;  x = \"1\", B"}},
+	// Without permessage-deflate nothing changes, ...
+	{[]string{"a,b", "", "c"}, []string{"a,b", "", "c"}},
+	{[]string{"permessage-deflate2"}, []string{"permessage-deflate2"}},
+	{[]string{"permessage"}, []string{"permessage"}},
+	{[]string{"x; permessage-deflate"}, []string{"x; permessage-deflate"}},
+	{[]string{`x; a="1, permessage-deflate"`}, []string{`x; a="1, permessage-deflate"`}},
+	// ... and what is no extension is the application's to judge.
+	{[]string{"=, permessage-deflate; ;, \"open"}, []string{"=, \"open"}},
+	{[]string{"permessage-deflate=1"}, []string{"permessage-deflate=1"}},
+}
+
+func TestWithoutDeflate(t *testing.T) {
+	for _, test := range withoutDeflateTests {
+		h := http.Header{}
+		for _, value := range test.offer {
+			h.Add("Sec-WebSocket-Extensions", value)
+		}
+		withoutDeflate(h)
+		if got := h.Values("Sec-WebSocket-Extensions"); !slices.Equal(got, test.want) {
+			t.Errorf("%q: got %q, want %q", test.offer, got, test.want)
+		}
+	}
+}
+
+// However many extensions the client offers, the application sees one field.
+func TestCompressionOffInPassthrough(t *testing.T) {
+	long := strings.Repeat("x,", 1000)
+	headers := make(chan http.Header, 1)
+	address := upgradingUpstream(t, func(r *http.Request) { headers <- r.Header })
+	s := start(t, "websocket passthrough {\nallowed_origins *\ncompression off\n}\nrespond /no-socket 204\nreverse_proxy "+address)
+	for _, protocol := range protocols {
+		s.dial(t, protocol, "/", "Sec-WebSocket-Extensions", long+"permessage-deflate", "Sec-WebSocket-Extensions", "y")
+		got := (<-headers)["Sec-Websocket-Extensions"]
+		if len(got) != 1 || strings.ReplaceAll(got[0], " ", "") != long+"y" {
+			t.Errorf("%s: the application is offered %d fields, %.50q", protocol, len(got), strings.Join(got, "|"))
+		}
+	}
+}
