@@ -115,8 +115,9 @@ type Handler struct {
 	// Default: no limit.
 	MaxConnections int `json:"max_connections,omitempty"`
 
-	// The same for each client IP address, which is that of `{client_ip}`. It
-	// can't be more than `max_connections`.
+	// The same for each client, by the address in `{client_ip}`. An IPv6 client is
+	// its /64, since it has all addresses of that. The number can't be more than
+	// `max_connections`.
 	// Default: no limit.
 	MaxConnectionsPerClient int `json:"max_connections_per_client,omitempty"`
 
