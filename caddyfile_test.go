@@ -175,8 +175,8 @@ var configRefusals = []struct{ config, message string }{
 		"allowed_origins 'example.com': " + formRule + ": write 'https://example.com'",
 	},
 	{
-		`{"mode": "passthrough", "allowed_origins": ["https://example.com/app"]}`,
-		"allowed_origins 'https://example.com/app': " + urlRule + ": write 'https://example.com'",
+		`{"mode": "passthrough", "allowed_origins": ["https://example.com?app"]}`,
+		"allowed_origins 'https://example.com?app': " + urlRule + ": write 'https://example.com'",
 	},
 	{`{"allowed_origins": [""]}`, "allowed_origins '': " + formRule},
 }
@@ -236,6 +236,7 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add("keepalive 30s 75s\nbuffer_size 8KiB\nallowed_origins self https://*.example.com\nrequire_origin")
 	f.Add("subprotocols v2.chat chat\ncompression on\nmax_message_size 1MB\nmax_connections 1000 10\nconsole")
 	f.Add("keepalive off\nwrite_timeout 5s\nmax_lifetime 1d\nclose_delay 1m30s\nallowed_origins {host}")
+	f.Add("allowed_origins file:// qrc:// app://x wss://host moz-extension://* https://a.example/b {env.X}{host}")
 	f.Add("max_message_size 9223372036854775807")
 	f.Add("max_lifetime 2562047h47m16.854775807s")
 	f.Add("keepalive 2562047h")

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
@@ -189,9 +190,11 @@ func BenchmarkOrigin(b *testing.B) {
 			}
 			self := requestOrigin(true, "example.com")
 			headers := []string{c.origin}
+			repl := caddy.NewReplacer()
+			repl.Set("http.request.host", "https://app.example.com")
 			b.ReportAllocs()
 			for b.Loop() {
-				if !policy.allows(headers, self, func(string) string { return "https://app.example.com" }) {
+				if !policy.allows(headers, self, repl) {
 					b.Fatal("not allowed")
 				}
 			}

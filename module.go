@@ -81,9 +81,11 @@ type Handler struct {
 
 	// The origins whose pages may open a socket, each as `scheme://host[:port]`
 	// with an optional `*.` for the first label of the host or `*` for the port;
-	// `self`, the origin of the request itself; `null`; or `*`, any origin.
-	// Placeholders are replaced for each request. Another origin, or two
-	// `Origin` headers, get status 403. A request without `Origin`, which no
+	// `self`, the origin of the request itself; `null`; or `*`, any origin. With
+	// another scheme than `http` and `https`, `*` may be the host. What apps and
+	// devices send without a host, as `file://`, or with a path must be equal to
+	// what is listed. Placeholders are replaced for each request. Another origin, or
+	// two `Origin` headers, get status 403. A request without `Origin`, which no
 	// browser sends, passes.
 	// Default: any origin.
 	AllowedOrigins []string `json:"allowed_origins,omitempty"`
@@ -275,8 +277,7 @@ func (h *Handler) checkOrigin(r *http.Request) error {
 	origins := r.Header["Origin"]
 	self := requestOrigin(r.TLS != nil, r.Host)
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	expand := func(s string) string { return repl.ReplaceAll(s, "") }
-	if h.origins.allows(origins, self, expand) {
+	if h.origins.allows(origins, self, repl) {
 		return nil
 	}
 	return refusal(http.StatusForbidden, "origin %q is not allowed", origins)

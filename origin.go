@@ -12,19 +12,23 @@ import (
 // An originPattern is one entry of allowed_origins.
 type originPattern struct {
 	kind originKind
-	// For a tuple: what the parts must be equal to. With anySubdomain the host
-	// stands without the label that "*." leaves open; with anyPort port is "".
+	// For a tuple: what the parts must be equal to. With anyHost there is no host,
+	// with anySubdomain it lacks the label that "*." leaves open, and with anyPort
+	// there is no port.
 	origin
-	anySubdomain, anyPort bool
+	anyHost, anySubdomain, anyPort bool
+	// For a verbatim entry: what the header must be equal to.
+	verbatim string
 }
 
 type originKind byte
 
 const (
-	originTuple originKind = iota // scheme://host[:port]
-	originAny                     // *
-	originSelf                    // self
-	originNull                    // null
+	originTuple    originKind = iota // scheme://host[:port]
+	originVerbatim                   // scheme://[host[:port]][/path], as non-browser clients send it
+	originAny                        // *
+	originSelf                       // self
+	originNull                       // null
 )
 
 // matches reports whether the pattern allows a request with the given Origin
@@ -35,6 +39,8 @@ func (p originPattern) matches(header string, self origin) bool {
 		return true
 	case originNull:
 		return header == "null"
+	case originVerbatim:
+		return header == p.verbatim
 	case originTuple, originSelf:
 	}
 	o, err := parseOrigin(header)
@@ -45,7 +51,10 @@ func (p originPattern) matches(header string, self origin) bool {
 		return o == self
 	}
 	host := o.host
-	if p.anySubdomain {
+	switch {
+	case p.anyHost:
+		host = p.host
+	case p.anySubdomain:
 		label, parent, _ := strings.Cut(host, ".")
 		if label == "" {
 			return false
@@ -78,25 +87,36 @@ func parsePattern(s string) (originPattern, error) {
 	case "null":
 		return originPattern{kind: originNull}, nil
 	}
-	var p originPattern
-	scheme, authority, ok := strings.Cut(s, "://")
-	if !ok {
-		return p, errors.New("an origin is scheme://host[:port], 'self', 'null' or '*'")
+	return parseLocation(s)
+}
+
+// parseLocation parses an entry that is not a keyword.
+func parseLocation(s string) (originPattern, error) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	switch {
+	case !ok:
+		return originPattern{}, errors.New("an origin is scheme://host[:port], 'self', 'null' or '*'")
+	case !validScheme(scheme):
+		return originPattern{}, errScheme
+	case rest == "" && defaultPort(scheme) == "", strings.Contains(rest, "/"):
+		return parseVerbatim(s, scheme, rest)
 	}
-	if strings.EqualFold(scheme, "ws") || strings.EqualFold(scheme, "wss") {
-		return p, errors.New("an origin is that of the page, which is not on a socket's scheme")
+	var p originPattern
+	authority, anyPort := strings.CutSuffix(rest, ":*")
+	p.anyPort = anyPort
+	if authority == "*" && defaultPort(scheme) == "" {
+		p.scheme, p.anyHost = strings.ToLower(scheme), true
+		return p, nil
 	}
 	authority, p.anySubdomain = strings.CutPrefix(authority, "*.")
-	authority, p.anyPort = strings.CutSuffix(authority, ":*")
 	if strings.Contains(authority, "*") {
-		return p, errors.New("a wildcard stands for the first label, as in 'https://*.example.com', " +
-			"for the port, as in 'http://localhost:*', or alone for any origin")
+		return p, errWildcard
 	}
-	o, err := parseOrigin(scheme + "://" + authority)
-	if err != nil {
+	var err error
+	if p.origin, err = parseOrigin(scheme + "://" + authority); err != nil {
 		return p, err
 	}
-	if p.anySubdomain && isAddress(o.host) {
+	if p.anySubdomain && isAddress(p.host) {
 		return p, errors.New("an IP address has no subdomains")
 	}
 	if p.anyPort {
@@ -104,7 +124,30 @@ func parsePattern(s string) (originPattern, error) {
 			return p, errors.New("the port is a number or '*', not both")
 		}
 	}
-	p.origin = o
+	return p, nil
+}
+
+// parseVerbatim parses an entry without a host or with a path. No browser sends
+// such an origin, but other clients do.
+func parseVerbatim(s, scheme, rest string) (originPattern, error) {
+	p := originPattern{kind: originVerbatim, verbatim: s}
+	authority, path, _ := strings.Cut(rest, "/")
+	if strings.Contains(rest, "*") {
+		return p, errWildcard
+	}
+	if authority != "" || defaultPort(scheme) != "" {
+		if _, _, err := splitAuthority(authority); err != nil {
+			return p, err
+		}
+	}
+	if err := checkSeparators(path); err != nil {
+		return p, err
+	}
+	for i := range len(path) {
+		if path[i] <= ' ' || path[i] > '~' {
+			return p, fmt.Errorf("path '/%s' has a character that URLs don't have", path)
+		}
+	}
 	return p, nil
 }
 
@@ -135,7 +178,7 @@ func repairOrigin(s string) string {
 	case "wss":
 		scheme = "https"
 	}
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 && defaultPort(scheme) != "" {
 		rest = rest[:i]
 	}
 	rest = rest[strings.LastIndexByte(rest, '@')+1:]
@@ -154,55 +197,4 @@ func repairOrigin(s string) string {
 		port = ":" + port
 	}
 	return scheme + "://" + wildcard + host + port
-}
-
-// An originPolicy decides which origins may open a socket.
-type originPolicy struct {
-	patterns []originPattern
-	// templates are entries with placeholders, parsed anew for each request.
-	templates []string
-	any       bool // whether all origins may
-	required  bool // whether a request must have one
-}
-
-// newOriginPolicy parses the entries of allowed_origins.
-func newOriginPolicy(entries []string, required bool) (originPolicy, error) {
-	policy := originPolicy{any: len(entries) == 0, required: required}
-	for _, entry := range entries {
-		if strings.Contains(entry, "{") && strings.Contains(entry, "}") {
-			policy.templates = append(policy.templates, entry)
-			continue
-		}
-		p, err := parseOriginPattern(entry)
-		if err != nil {
-			return policy, fmt.Errorf("allowed_origins '%s': %w", entry, err)
-		}
-		policy.patterns = append(policy.patterns, p)
-	}
-	return policy, nil
-}
-
-// allows reports whether the Origin headers of a request made to self pass.
-// expand replaces the placeholders of a template.
-func (p originPolicy) allows(headers []string, self origin, expand func(string) string) bool {
-	switch {
-	case len(headers) > 1:
-		return false
-	case len(headers) == 0 || headers[0] == "":
-		return !p.required
-	case p.any:
-		return true
-	}
-	for _, pattern := range p.patterns {
-		if pattern.matches(headers[0], self) {
-			return true
-		}
-	}
-	for _, template := range p.templates {
-		pattern, err := parseOriginPattern(expand(template))
-		if err == nil && pattern.matches(headers[0], self) {
-			return true
-		}
-	}
-	return false
 }

@@ -15,13 +15,20 @@ type origin struct {
 	scheme, host, port string
 }
 
+var (
+	errScheme   = errors.New("an origin starts with a scheme such as 'https://'")
+	errWildcard = errors.New("a wildcard stands for the first label, as in 'https://*.example.com', " +
+		"for the port, as in 'http://localhost:*', for the host of a scheme other than http and https, " +
+		"as in 'moz-extension://*', or alone for any origin")
+)
+
 // parseOrigin parses the ASCII serialization of an origin: a scheme, "://", a
 // host, and a port unless it is the scheme's own. A path, even "/", a list of
 // origins or anything else around it is an error.
 func parseOrigin(s string) (origin, error) {
 	scheme, authority, ok := strings.Cut(s, "://")
 	if !ok || !validScheme(scheme) {
-		return origin{}, errors.New("an origin starts with a scheme such as 'https://'")
+		return origin{}, errScheme
 	}
 	o := origin{scheme: strings.ToLower(scheme)}
 	var err error
@@ -50,11 +57,11 @@ func requestOrigin(secure bool, host string) origin {
 
 // splitAuthority splits host[:port] and puts the host in lower case.
 func splitAuthority(s string) (host, port string, err error) {
-	if strings.ContainsAny(s, ", ") {
-		return "", "", errors.New("an entry is one origin: write each as an entry of its own")
+	if err := checkSeparators(s); err != nil {
+		return "", "", err
 	}
-	if strings.ContainsAny(s, "/?#@") {
-		return "", "", errors.New("an origin has no user name, path, query or fragment")
+	if strings.Contains(s, "/") {
+		return "", "", errors.New("an origin has no path")
 	}
 	host = s
 	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
@@ -84,6 +91,18 @@ func splitAuthority(s string) (host, port string, err error) {
 	return strings.ToLower(host), port, nil
 }
 
+// checkSeparators refuses what separates one origin from another, or from what
+// else a URL has.
+func checkSeparators(s string) error {
+	if strings.ContainsAny(s, ", ") {
+		return errors.New("an entry is one origin: write each as an entry of its own")
+	}
+	if strings.ContainsAny(s, "?#@") {
+		return errors.New("an origin has no user name, query or fragment")
+	}
+	return nil
+}
+
 // validScheme reports whether s is a scheme (RFC 3986 §3.1).
 func validScheme(s string) bool {
 	for i := 0; i < len(s); i++ {
@@ -98,11 +117,13 @@ func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
+// defaultPort is the port of the schemes that have one, which are those of web
+// pages and, as some clients send the URL of their socket, of sockets.
 func defaultPort(scheme string) string {
-	switch scheme {
-	case "http":
+	switch strings.ToLower(scheme) {
+	case "http", "ws":
 		return "80"
-	case "https":
+	case "https", "wss":
 		return "443"
 	}
 	return ""

@@ -1,10 +1,7 @@
 package caddywebsocket
 
 import (
-	"net"
-	"regexp"
-	"strconv"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -63,13 +60,12 @@ var originPolicyTests = []struct {
 	{"template before a template", []string{"{origin}", "{empty}"}, false, []string{site}, true},
 	{"template after a template", []string{"{empty}", "{origin}"}, false, []string{site}, true},
 	{"template of a whole origin", []string{"{origin}"}, false, []string{site}, true},
-	{"template that becomes self", []string{"{word}"}, false, []string{"https://site.example:8443"}, true},
 	{"template that becomes nothing", []string{"{empty}"}, false, []string{site}, false},
 	{"template that becomes nothing, null", []string{"{empty}"}, false, []string{"null"}, false},
 	{"template of no value", []string{"{unknown}"}, false, []string{site}, false},
 	{"template of no host", []string{"https://{unknown}"}, false, []string{"https://"}, false},
 	{"template that becomes a path", []string{"https://example.com{path}"}, false, []string{site}, false},
-	{"template that becomes that very path", []string{"https://example.com{path}"}, false, []string{site + "/path"}, false},
+	{"template that becomes that very path", []string{"https://example.com{path}"}, false, []string{site + "/path"}, true},
 	{"template that becomes a list", []string{"{list}"}, false, []string{site}, false},
 	{"template of no scheme", []string{"{domain}"}, false, []string{site}, false},
 }
@@ -77,12 +73,12 @@ var originPolicyTests = []struct {
 func TestOriginPolicy(t *testing.T) {
 	values := caddy.NewEmptyReplacer()
 	for name, value := range map[string]string{
-		"tenant": "acme", "domain": "example.com", "origin": site, "word": "self", "empty": "",
-		"path": "/path", "list": site + " https://example.org",
+		"tenant": "acme", "domain": "example.com", "origin": site, "empty": "",
+		"path": "/path", "list": site + " https://example.org", "self": "self", "elf": "elf", "null": "null", "any": "*",
+		"subdomains": "*.example.com", "ports": "example.com:*", "scheme": "https", "nested": "{tenant}.example.com",
 	} {
 		values.Set(name, value)
 	}
-	expand := func(s string) string { return values.ReplaceAll(s, "") }
 	self := requestOrigin(true, "site.example:8443")
 	for _, test := range originPolicyTests {
 		policy, err := newOriginPolicy(test.entries, test.required)
@@ -90,7 +86,7 @@ func TestOriginPolicy(t *testing.T) {
 			t.Errorf("%s: %v", test.name, err)
 			continue
 		}
-		if got := policy.allows(test.headers, self, expand); got != test.want {
+		if got := policy.allows(test.headers, self, values); got != test.want {
 			t.Errorf("%s: allowed is %t, want %t", test.name, got, test.want)
 		}
 	}
@@ -104,97 +100,34 @@ func TestOriginPolicyNamesTheEntry(t *testing.T) {
 	}
 }
 
-func FuzzOrigin(f *testing.F) {
-	for _, test := range originTests {
-		for _, header := range append(test.yes, test.no...) {
-			f.Add(test.pattern, header, test.secure, test.host)
+// Entries that no browser sends are taken, but not without a word.
+func TestNonBrowserOrigins(t *testing.T) {
+	for _, test := range []struct {
+		entries []string
+		want    []nonBrowserOrigin
+	}{
+		{[]string{"https://example.com", "http://localhost:*", "self", "null", "*"}, nil},
+		{[]string{"file://", "file:///index.html", "app://x", "app://x/y", "moz-extension://*"}, nil},
+		{[]string{"wss://example.com"}, []nonBrowserOrigin{{"wss://example.com", "https://example.com"}}},
+		{[]string{"WS://*.example.com:*"}, []nonBrowserOrigin{{"WS://*.example.com:*", "http://*.example.com:*"}}},
+		{[]string{"https://example.com/"}, []nonBrowserOrigin{{"https://example.com/", "https://example.com"}}},
+		{[]string{"wss://example.com:8443/ws"}, []nonBrowserOrigin{{"wss://example.com:8443/ws", "https://example.com:8443"}}},
+		{[]string{"https://example.com", "wss://example.com", "https://example.com/app"}, nil},
+	} {
+		policy, err := newOriginPolicy(test.entries, false)
+		if err != nil || !slices.Equal(policy.nonBrowser, test.want) {
+			t.Errorf("%q: got %q, %v, want %q", test.entries, policy.nonBrowser, err, test.want)
 		}
 	}
-	for _, test := range originRefusals {
-		f.Add(test.entry, test.entry, true, test.entry)
-		f.Add(test.entry, "https://example.com:8443", true, "example.com")
-	}
-	f.Fuzz(func(t *testing.T, entry, header string, secure bool, host string) {
-		pattern, err := parseOriginPattern(entry)
-		if err != nil {
-			if _, spelling, ok := strings.Cut(err.Error(), ": write '"); ok && !strings.Contains(entry, "'") {
-				if _, err := parseOriginPattern(strings.TrimSuffix(spelling, "'")); err != nil {
-					t.Errorf("%q: %q is suggested, but %v", entry, spelling, err)
-				}
-			}
-			return
-		}
-		got := pattern.matches(header, requestOrigin(secure, host))
-		if want := slowMatch(entry, header, secure, host); got != want {
-			t.Errorf("%q in a request to %q (TLS %t): %q is allowed: %t, want %t", entry, host, secure, header, got, want)
-		}
-		if _, rest, _ := strings.Cut(header, "://"); got && entry != "*" && strings.ContainsAny(rest, "/ ,") {
-			t.Errorf("%q allows %q", entry, header)
-		}
-	})
 }
 
-// slowMatch is what originPattern.matches must say of an entry. It puts what the
-// header has in the place of a wildcard; then both must be the same origin.
-func slowMatch(entry, header string, secure bool, host string) bool {
-	switch entry {
-	case "*":
-		return true
-	case "null":
-		return header == "null"
-	case "self":
-		if secure {
-			return sameOrigin("https://"+host, header)
-		}
-		return sameOrigin("http://"+host, header)
+func TestNonBrowserOriginsAreLogged(t *testing.T) {
+	s := start(t, "websocket {\nallowed_origins wss://example.com\n}")
+	entries := s.logs.entries("browsers never send this origin; if pages are to connect, list the one that browsers send, too")
+	if len(entries) != 2 { // one for each server
+		t.Fatalf("%d warnings, want 2", len(entries))
 	}
-	m := serializedOrigin.FindStringSubmatch(header)
-	if m == nil {
-		return false
+	if e := entries[0]; e["level"] != "warn" || e["allowed_origins"] != "wss://example.com" || e["browsers_send"] != "https://example.com" {
+		t.Errorf("logged as %v", e)
 	}
-	if strings.Contains(entry, "://*.") {
-		label, _, _ := strings.Cut(m[2], ".")
-		if label == "" {
-			return false
-		}
-		entry = strings.Replace(entry, "://*.", "://"+label+".", 1)
-	}
-	if host, ok := strings.CutSuffix(entry, ":*"); ok {
-		entry = host + m[3]
-	}
-	return sameOrigin(entry, header)
-}
-
-var serializedOrigin = regexp.MustCompile(
-	`^([A-Za-z][A-Za-z0-9+.-]*)://(\.|[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?$`)
-
-// sameOrigin reports whether a and b are spellings of one origin.
-func sameOrigin(a, b string) bool {
-	a, b = canonical(a), canonical(b)
-	return a == b && a != ""
-}
-
-// canonical gives one spelling for all that an origin has, and "" if it is none.
-func canonical(s string) string {
-	m := serializedOrigin.FindStringSubmatch(s)
-	if m == nil {
-		return ""
-	}
-	scheme, host, port := strings.ToLower(m[1]), strings.ToLower(m[2]), m[3]
-	if host[0] == '[' {
-		ip := net.ParseIP(strings.Trim(host, "[]"))
-		if ip == nil || !strings.Contains(host, ":") {
-			return ""
-		}
-		host = "[" + string(ip.To16()) + "]"
-	}
-	if port != "" {
-		if n, _ := strconv.Atoi(port[1:]); n > 65535 {
-			return ""
-		}
-	}
-	if scheme == "http" && port == ":80" || scheme == "https" && port == ":443" {
-		port = ""
-	}
-	return scheme + "://" + host + port
 }

@@ -37,22 +37,28 @@ var originRefusals = []struct{ entry, rule, spelling string }{
 	{"*://example.com", schemeRule, ""},
 	{"https*://example.com", schemeRule, ""},
 
-	{"ws://example.com", pageRule, "http://example.com"},
-	{"wss://example.com", pageRule, "https://example.com"},
-	{"WSS://*.example.com:*", pageRule, "https://*.example.com:*"},
-	{"wss://example.com:8443/ws", pageRule, "https://example.com:8443"},
-	{"wss://", pageRule, ""},
+	{"wss://", hostRule, ""},
 
-	{"https://example.com/", urlRule, "https://example.com"},
-	{"https://example.com/path", urlRule, "https://example.com"},
 	{"https://example.com?query", urlRule, "https://example.com"},
 	{"https://example.com#fragment", urlRule, "https://example.com"},
-	{"https://*.example.com/", urlRule, "https://*.example.com"},
+	{"https://*.example.com/", wildcardRule, "https://*.example.com"},
+	{"wss://*", wildcardRule, ""},
+	{"ws://*:*", wildcardRule, ""},
+	{"HTTP://*", wildcardRule, ""},
+	{"app://*x", wildcardRule, ""},
+	{"app://x.*", wildcardRule, ""},
+	{"app://*/index.html", wildcardRule, ""},
 	{"https://user@example.com", urlRule, "https://example.com"},
 	{"https://user:password@example.com:8443", urlRule, "https://example.com:8443"},
 	{"https://a@b@example.com/", urlRule, "https://example.com"},
-	{"https:///path", urlRule, ""},
-	{"file:///home/user/page.html", urlRule, ""},
+	{"https:///path", hostRule, ""},
+	{"https:///", hostRule, ""},
+	{"https://example.com:x/path", "port 'x'" + portRule, ""},
+	{"app://a$b/path", "host 'a$b'" + characterRule, ""},
+	{"https://example.com/path?query", urlRule, "https://example.com"},
+	{"https://example.com/a b", listRule, "https://example.com"},
+	{"https://example.com/ü", "path '/ü' has a character that URLs don't have", "https://example.com"},
+	{"file:///a\tb", "path '/a\tb' has a character that URLs don't have", ""},
 
 	{"https://a.example,https://b.example", listRule, ""},
 	{"https://a.example https://b.example", listRule, ""},
@@ -75,7 +81,6 @@ var originRefusals = []struct{ entry, rule, spelling string }{
 	{"https://*.", hostRule, ""},
 	{"https://:8443", hostRule, ""},
 	{"https://:*", hostRule, ""},
-	{"file://", hostRule, ""},
 	{"https://.example.com", "a host name doesn't start with a dot", "https://*.example.com"},
 	{"https://exa$mple.com", "host 'exa$mple.com'" + characterRule, ""},
 	{"https://ex%61mple.com", "host 'ex%61mple.com'" + characterRule, ""},
@@ -113,11 +118,11 @@ var originRefusals = []struct{ entry, rule, spelling string }{
 const (
 	formRule     = "an origin is scheme://host[:port], 'self', 'null' or '*'"
 	schemeRule   = "an origin starts with a scheme such as 'https://'"
-	pageRule     = "an origin is that of the page, which is not on a socket's scheme"
-	urlRule      = "an origin has no user name, path, query or fragment"
+	urlRule      = "an origin has no user name, query or fragment"
 	listRule     = "an entry is one origin: write each as an entry of its own"
 	wildcardRule = "a wildcard stands for the first label, as in 'https://*.example.com', " +
-		"for the port, as in 'http://localhost:*', or alone for any origin"
+		"for the port, as in 'http://localhost:*', for the host of a scheme other than http and https, " +
+		"as in 'moz-extension://*', or alone for any origin"
 	hostRule      = "an origin names a host"
 	characterRule = " has a character that host names don't have"
 	portRule      = " is not a number from 1 to 65535"

@@ -210,6 +210,53 @@ var originTests = []struct {
 	},
 	{pattern: "app://obsidian.md", yes: []string{"app://obsidian.md"}, no: []string{"app://obsidian.md:443"}},
 	{pattern: "app://.", yes: []string{"app://."}, no: []string{"app://", "app://-"}},
+	// Other clients than browsers send what isn't the origin of a page.
+	{
+		pattern: "wss://example.com",
+		yes:     []string{"wss://example.com", "WSS://EXAMPLE.com:443"},
+		no:      []string{"https://example.com", "ws://example.com", "wss://example.com:80", "wss://example.com/", "wss://example.org"},
+	},
+	{
+		pattern: "ws://*.example.com:*",
+		yes:     []string{"ws://a.example.com", "ws://a.example.com:8080"},
+		no:      []string{"http://a.example.com", "wss://a.example.com", "ws://example.com"},
+	},
+	{
+		pattern: "file://",
+		yes:     []string{"file://"},
+		no:      []string{"file:///", "file://x", "file:///index.html", "FILE://", "file:", "null", "", "qrc://"},
+	},
+	{pattern: "qrc://", yes: []string{"qrc://"}, no: []string{"qrc:///", "qrc://x", "file://"}},
+	{
+		pattern: "file:///android_asset/index.html",
+		yes:     []string{"file:///android_asset/index.html"},
+		no:      []string{"file://", "file:///android_asset/", "file:///android_asset/index.html?x"},
+	},
+	{
+		pattern: "http://192.168.4.1:81/ws",
+		yes:     []string{"http://192.168.4.1:81/ws"},
+		no:      []string{"http://192.168.4.1:81", "http://192.168.4.1:81/", "http://192.168.4.1:81/ws/", "HTTP://192.168.4.1:81/ws"},
+	},
+	{
+		pattern: "https://example.com/",
+		yes:     []string{"https://example.com/"},
+		no:      []string{"https://example.com", "https://example.com//", "https://EXAMPLE.com/"},
+	},
+	{
+		pattern: "moz-extension://*",
+		yes:     []string{"moz-extension://0a1b2c3d-0000-4000-8000-00000000000f", "MOZ-EXTENSION://x"},
+		no: []string{
+			"moz-extension://", "moz-extension://*", "moz-extension://x/", "moz-extension://x:1", "moz-extension://a b",
+			"chrome-extension://x", "https://x", "https://moz-extension", "null", "moz-extension:x",
+		},
+	},
+	{
+		pattern: "vscode-webview://*",
+		yes:     []string{"vscode-webview://0q3h8b5v8jhd6k0c1s5p2t4q8v6a1f3n"},
+		no:      []string{"vscode-webview-x://a", "vscode://a"},
+	},
+	{pattern: "App://*:*", yes: []string{"app://x", "app://x:1", "app://[::1]:1"}, no: []string{"app://x:*", "app://x:", "app://"}},
+	{pattern: "app://x", yes: []string{"app://x"}, no: []string{"app://y", "app://x:1", "app://x/"}},
 	{pattern: "tauri+dev.1://localhost:*", yes: []string{"tauri+dev.1://localhost", "tauri+dev.1://localhost:1420"}},
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -89,6 +90,10 @@ func (h *Handler) Validate() error {
 		if o.negative {
 			return fmt.Errorf("%s '%v': it can't be negative", o.name, o.value)
 		}
+	}
+	for _, u := range h.origins.nonBrowser {
+		h.logger.Warn("browsers never send this origin; if pages are to connect, list the one that browsers send, too",
+			zap.String("allowed_origins", u.entry), zap.String("browsers_send", u.browsersSend))
 	}
 	if h.Mode == modePassthrough && len(h.AllowedOrigins) == 0 {
 		h.logger.Warn("pages of any origin may open sockets with their visitors' cookies; " +
