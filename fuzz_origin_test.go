@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 func FuzzOrigin(f *testing.F) {
@@ -34,6 +36,42 @@ func FuzzOrigin(f *testing.F) {
 		}
 		if _, rest, _ := strings.Cut(header, "://"); got && entry != "*" && entry != header && strings.ContainsAny(rest, "/ ,") {
 			t.Errorf("%q allows %q", entry, header)
+		}
+	})
+}
+
+// FuzzOriginTemplate puts any value in the place of a placeholder. That never
+// allows more than the one origin that it spells out, but for what the wildcards
+// around it allow.
+func FuzzOriginTemplate(f *testing.F) {
+	for _, value := range []string{"", "acme", "*", "*.example.com", "example.com:*", "self", "null", "https://example.com", "evil.example#", "a/b"} {
+		f.Add("https://", value, "", "https://example.com")
+		f.Add("https://", value, ".example.com", "https://acme.example.com")
+		f.Add("https://*.", value, "", "https://a.example.com:1")
+		f.Add("", value, "", "null")
+		f.Add("", value, "://*", "app://x")
+		f.Add("http://localhost:", value, "", "http://localhost:3000")
+	}
+	f.Fuzz(func(t *testing.T, before, value, after, header string) {
+		if strings.ContainsAny(before+after, `{}\`) || header == "" {
+			return
+		}
+		policy, err := newOriginPolicy([]string{before + "{value}" + after}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values := caddy.NewEmptyReplacer()
+		values.Set("value", value)
+		got := policy.allows([]string{header}, requestOrigin(true, "self.example"), values)
+		location := before + value + after
+		if _, err := parseLocation(location); err != nil || strings.Contains(value, "*") {
+			if got {
+				t.Errorf("%q with %q allows %q", before+"{}"+after, value, header)
+			}
+			return
+		}
+		if want := slowMatch(location, header, true, "self.example"); got != want {
+			t.Errorf("%q with %q: %q is allowed: %t, want %t", before+"{}"+after, value, header, got, want)
 		}
 	})
 }

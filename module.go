@@ -84,9 +84,10 @@ type Handler struct {
 	// `self`, the origin of the request itself; `null`; or `*`, any origin. With
 	// another scheme than `http` and `https`, `*` may be the host. What apps and
 	// devices send without a host, as `file://`, or with a path must be equal to
-	// what is listed. Placeholders are replaced for each request. Another origin, or
-	// two `Origin` headers, get status 403. A request without `Origin`, which no
-	// browser sends, passes.
+	// what is listed. Placeholders are replaced for each request; wildcards and
+	// keywords in their values have no meaning, but for `{env.*}`, `{file.*}` and
+	// `{system.*}`. Another origin, or two `Origin` headers, get status 403. A
+	// request without `Origin`, which no browser sends, passes.
 	// Default: any origin.
 	AllowedOrigins []string `json:"allowed_origins,omitempty"`
 

@@ -1,6 +1,8 @@
 package caddywebsocket
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -19,4 +21,34 @@ func TestOriginsOfApps(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A Host of the client's choosing opens nothing but the origin of that name.
+func TestOriginsOfHost(t *testing.T) {
+	s := start(t, "websocket {\nallowed_origins https://{http.request.host}\n}\nrespond /no-socket 204")
+	for _, test := range []struct {
+		host, origin string
+		want         bool
+	}{
+		{"app.example.com", "https://app.example.com", true},
+		{"app.example.com", "https://evil.example.com", false},
+		{"*.example.com", "https://evil.example.com", false},
+		{"*", "https://evil.example.com", false},
+		{"evil.example.com:*", "https://evil.example.com:1", false},
+	} {
+		for _, protocol := range []string{"http1", "http2", "http3"} {
+			var got string
+			if protocol == "http1" {
+				got = strings.Fields(s.raw(t, fmt.Sprintf("GET / HTTP/1.1\r\nHost: %s\r\nOrigin: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+					"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", test.host, test.origin)).line())[1]
+			} else {
+				fields := connectFields(s, "CONNECT", "websocket", "/", "origin", test.origin)
+				fields[9] = test.host // :authority
+				got, _ = s.ask(t, protocol, false, fields...)
+			}
+			if allowed := got == "101" || got == "200"; allowed != test.want || !allowed && got != "403" {
+				t.Errorf("%s: %s to %s gets %s", protocol, test.origin, test.host, got)
+			}
+		}
+	}
 }

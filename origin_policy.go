@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,16 +28,21 @@ type nonBrowserOrigin struct{ entry, browsersSend string }
 func newOriginPolicy(entries []string, required bool) (originPolicy, error) {
 	policy := originPolicy{any: len(entries) == 0, required: required}
 	for _, entry := range entries {
+		text := entry
 		if hasPlaceholder(entry) {
 			policy.templates = append(policy.templates, entry)
-			continue
+			if text = expandConfig(entry); text == "" || hasPlaceholder(text) {
+				continue
+			}
 		}
-		p, err := parseOriginPattern(entry)
+		p, err := parseOriginPattern(text)
 		if err != nil {
 			return policy, fmt.Errorf("allowed_origins '%s': %w", entry, err)
 		}
-		policy.patterns = append(policy.patterns, p)
-		if browsersSend := p.browserSpelling(entry); browsersSend != "" && !slices.Contains(entries, browsersSend) {
+		if text == entry {
+			policy.patterns = append(policy.patterns, p)
+		}
+		if browsersSend := p.browserSpelling(text); browsersSend != "" && !slices.Contains(entries, browsersSend) {
 			policy.nonBrowser = append(policy.nonBrowser, nonBrowserOrigin{entry, browsersSend})
 		}
 	}
@@ -69,7 +75,7 @@ func (p originPolicy) allows(headers []string, self origin, repl *caddy.Replacer
 		}
 	}
 	for _, template := range p.templates {
-		pattern, err := parseOriginPattern(repl.ReplaceAll(template, ""))
+		pattern, err := parseOriginTemplate(template, repl)
 		if err == nil && pattern.matches(headers[0], self) {
 			return true
 		}
@@ -77,6 +83,32 @@ func (p originPolicy) allows(headers []string, self origin, repl *caddy.Replacer
 	return false
 }
 
+// parseOriginTemplate parses an entry after replacing its placeholders. Wildcards
+// and keywords have a meaning only in what the config itself says: the value of
+// a placeholder may be of the client's choosing.
+func parseOriginTemplate(template string, repl *caddy.Replacer) (originPattern, error) {
+	text := expandConfig(template)
+	if !hasPlaceholder(text) {
+		return parseOriginPattern(text)
+	}
+	location, err := repl.ReplaceFunc(text, func(_ string, value any) (any, error) {
+		if strings.Contains(caddy.ToString(value), "*") {
+			return nil, errors.New("a placeholder's value has a wildcard")
+		}
+		return value, nil
+	})
+	if err != nil {
+		return originPattern{}, err
+	}
+	return parseLocation(location)
+}
+
 func hasPlaceholder(s string) bool {
 	return strings.Contains(s, "{") && strings.Contains(s, "}")
 }
+
+// expandConfig replaces the placeholders whose values are the operator's own:
+// {env.*}, {file.*} and {system.*}.
+func expandConfig(s string) string { return configReplacer.ReplaceKnown(s, "") }
+
+var configReplacer = caddy.NewReplacer()

@@ -68,9 +68,35 @@ var originPolicyTests = []struct {
 	{"template that becomes that very path", []string{"https://example.com{path}"}, false, []string{site + "/path"}, true},
 	{"template that becomes a list", []string{"{list}"}, false, []string{site}, false},
 	{"template of no scheme", []string{"{domain}"}, false, []string{site}, false},
+
+	// A value widens nothing ...
+	{"value that is self", []string{"{self}"}, false, []string{"https://site.example:8443"}, false},
+	{"value that makes self", []string{"s{elf}"}, false, []string{"https://site.example:8443"}, false},
+	{"value that is null", []string{"{null}"}, false, []string{"null"}, false},
+	{"value that makes null", []string{"{empty}null"}, false, []string{"null"}, false},
+	{"value that is an asterisk", []string{"{any}"}, false, []string{site}, false},
+	{"value that is an asterisk, the same", []string{"{any}"}, false, []string{"*"}, false},
+	{"value with a label open", []string{"https://{subdomains}"}, false, []string{"https://evil.example.com"}, false},
+	{"value with a label open, the same", []string{"https://{subdomains}"}, false, []string{"https://*.example.com"}, false},
+	{"value of a label that is open", []string{"https://{any}.example.com"}, false, []string{"https://evil.example.com"}, false},
+	{"value of a port that is open", []string{"https://example.com:{any}"}, false, []string{"https://example.com:1"}, false},
+	{"value with a port open", []string{"https://{ports}"}, false, []string{"https://example.com:1"}, false},
+	{"value of a host that is open", []string{"app://{any}"}, false, []string{"app://evil"}, false},
+	{"value of http for any host", []string{"{scheme}://*"}, false, []string{site}, false},
+	{"value within a wildcard of the config", []string{"https://*.{subdomains}"}, false, []string{"https://a.b.example.com"}, false},
+	{"value that has a placeholder", []string{"https://{nested}"}, false, []string{"https://acme.example.com"}, false},
+	// ... unless it is the operator's own.
+	{"wildcard of the environment", []string{"{env.TEST_ORIGIN_WILDCARD}"}, false, []string{"https://a.example.com"}, true},
+	{"keyword of the environment", []string{"{env.TEST_ORIGIN_SELF}"}, false, []string{"https://site.example:8443"}, true},
+	{"nothing in the environment", []string{"{env.TEST_ORIGIN_NONE}"}, false, []string{site}, false},
+	{"environment around a placeholder", []string{"{env.TEST_ORIGIN_PREFIX}{domain}"}, false, []string{"https://a.example.com"}, true},
+	{"environment around a wildcard", []string{"{env.TEST_ORIGIN_PREFIX}{subdomains}"}, false, []string{"https://a.b.example.com"}, false},
 }
 
 func TestOriginPolicy(t *testing.T) {
+	t.Setenv("TEST_ORIGIN_WILDCARD", "https://*.example.com")
+	t.Setenv("TEST_ORIGIN_SELF", "self")
+	t.Setenv("TEST_ORIGIN_PREFIX", "https://*.")
 	values := caddy.NewEmptyReplacer()
 	for name, value := range map[string]string{
 		"tenant": "acme", "domain": "example.com", "origin": site, "empty": "",
@@ -100,8 +126,18 @@ func TestOriginPolicyNamesTheEntry(t *testing.T) {
 	}
 }
 
+func TestOriginPolicyChecksEnvironment(t *testing.T) {
+	t.Setenv("TEST_ORIGIN", "example.com")
+	_, err := newOriginPolicy([]string{"{env.TEST_ORIGIN}"}, false)
+	const want = "allowed_origins '{env.TEST_ORIGIN}': " + formRule + ": write 'https://example.com'"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 // Entries that no browser sends are taken, but not without a word.
 func TestNonBrowserOrigins(t *testing.T) {
+	t.Setenv("TEST_ORIGIN", "ws://example.com")
 	for _, test := range []struct {
 		entries []string
 		want    []nonBrowserOrigin
@@ -113,6 +149,7 @@ func TestNonBrowserOrigins(t *testing.T) {
 		{[]string{"https://example.com/"}, []nonBrowserOrigin{{"https://example.com/", "https://example.com"}}},
 		{[]string{"wss://example.com:8443/ws"}, []nonBrowserOrigin{{"wss://example.com:8443/ws", "https://example.com:8443"}}},
 		{[]string{"https://example.com", "wss://example.com", "https://example.com/app"}, nil},
+		{[]string{"{env.TEST_ORIGIN}"}, []nonBrowserOrigin{{"{env.TEST_ORIGIN}", "http://example.com"}}},
 	} {
 		policy, err := newOriginPolicy(test.entries, false)
 		if err != nil || !slices.Equal(policy.nonBrowser, test.want) {
