@@ -83,11 +83,16 @@ type Handler struct {
 	// with an optional `*.` for the first label of the host or `*` for the port;
 	// `self`, the origin of the request itself; `null`; or `*`, any origin. With
 	// another scheme than `http` and `https`, `*` may be the host. What apps and
-	// devices send without a host, as `file://`, or with a path must be equal to
-	// what is listed. Placeholders are replaced for each request; wildcards and
-	// keywords in their values have no meaning, but for `{env.*}`, `{file.*}` and
-	// `{system.*}`. Another origin, or two `Origin` headers, get status 403. A
-	// request without `Origin`, which no browser sends, passes.
+	// devices send without a host, such as `file://`, or with a path must be equal
+	// to what is listed.
+	//
+	// For `self`, `X-Forwarded-Proto` and `X-Forwarded-Host` count if the request
+	// comes from one of the server's `trusted_proxies`. Placeholders are replaced
+	// for each request; wildcards and keywords mean nothing in their values, except
+	// those of `{env.*}`, `{file.*}` and `{system.*}`.
+	//
+	// Another origin, or two `Origin` headers, get status 403. A request without
+	// `Origin`, which no browser sends, passes.
 	// Default: any origin.
 	AllowedOrigins []string `json:"allowed_origins,omitempty"`
 
@@ -276,7 +281,7 @@ func (h *Handler) admit(answer http.Header, r *http.Request) (*session, error) {
 // checkOrigin checks the request against allowed_origins and require_origin.
 func (h *Handler) checkOrigin(r *http.Request) error {
 	origins := r.Header["Origin"]
-	self := requestOrigin(r.TLS != nil, r.Host)
+	self := selfOrigin(r)
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if h.origins.allows(origins, self, repl) {
 		return nil
