@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"testing"
 	"time"
 
@@ -147,6 +148,27 @@ func (p *peer) connect2(s *server, path string, h http.Header) {
 			timer.Stop()
 		}
 	})
+}
+
+// h3Address asks the server where it serves HTTP/3, which Caddy begins to do only
+// a moment after it has loaded the config.
+func (s *server) h3Address(t *testing.T) string {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: insecure(), DisableKeepAlives: true}}
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		res, err := client.Head("https://" + s.secure + "/no-socket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		advertised := res.Header.Get("Alt-Svc")
+		if m := regexp.MustCompile(`h3=":(\d+)"`).FindStringSubmatch(advertised); m != nil {
+			return "127.0.0.1:" + m[1]
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no HTTP/3: Alt-Svc is %q", advertised)
+		}
+	}
 }
 
 // h3Socket is an HTTP/3 stream, on a connection of its own if there is one.

@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -186,22 +185,6 @@ var certificate = sync.OnceValues(func() (cert, key string) {
 // insecure is a client's TLS config for certificate.
 func insecure(protocols ...string) *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols}
-}
-
-// h3Address asks the server where it serves HTTP/3.
-func (s *server) h3Address(t *testing.T) string {
-	t.Helper()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: insecure(), DisableKeepAlives: true}}
-	res, err := client.Head("https://" + s.secure + "/no-socket")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	m := regexp.MustCompile(`h3=":(\d+)"`).FindStringSubmatch(res.Header.Get("Alt-Svc"))
-	if m == nil {
-		t.Fatalf("no HTTP/3: Alt-Svc is %q", res.Header.Get("Alt-Svc"))
-	}
-	return "127.0.0.1:" + m[1]
 }
 
 // A logBuffer holds what Caddy logs in one test.
