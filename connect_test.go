@@ -188,9 +188,9 @@ func differentSites(t *testing.T, s *server, plain, secure string) []byte {
 	return mustJSON(onSecure)
 }
 
-// Where no handler is loaded, the matcher in the README does.
+// Where no handler is loaded, the matcher in the documentation does.
 func TestConnectWithoutHandler(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile("docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}

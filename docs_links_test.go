@@ -73,13 +73,11 @@ func TestNamedTests(t *testing.T) {
 
 func testCode(t *testing.T) string {
 	t.Helper()
-	files, err := filepath.Glob("*_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var code strings.Builder
-	for _, file := range files {
-		code.WriteString(readFile(t, file))
+	for _, pattern := range []string{"*_test.go", "*/*_test.go", "internal/*/*_test.go"} {
+		for _, file := range glob(t, pattern) {
+			code.WriteString(readFile(t, file))
+		}
 	}
 	return code.String()
 }
