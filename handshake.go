@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -92,7 +93,7 @@ func checkEchoHandshake(answer http.Header, r *http.Request) error {
 	if _, err := offeredSubprotocols(r.Header); err != nil {
 		return refusal(http.StatusBadRequest, "Sec-WebSocket-Protocol: %v", err)
 	}
-	if _, err := parseExtensions(r.Header["Sec-Websocket-Extensions"]); err != nil {
+	if _, err := ws.ParseExtensions(r.Header["Sec-Websocket-Extensions"]); err != nil {
 		return refusal(http.StatusBadRequest, "Sec-WebSocket-Extensions: %v", err)
 	}
 	return nil
@@ -111,7 +112,7 @@ func validKey(key string) bool {
 // offeredSubprotocols lists what the client offers, in its order of preference.
 // Several headers are one list (RFC 6455 §11.3.4).
 func offeredSubprotocols(h http.Header) ([]string, error) {
-	names := listElements(h["Sec-Websocket-Protocol"])
+	names := ws.ListElements(h["Sec-Websocket-Protocol"])
 	seen := make(map[string]bool, len(names))
 	for _, name := range names {
 		if !httpguts.ValidHeaderFieldName(name) { // a token, as a field name is
@@ -140,7 +141,7 @@ type accepted struct {
 // given the request as HTTP/1.1 would have it and a connection that keeps what
 // it writes, and the answer goes out through w.
 func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, error) {
-	deflate := h.Compression == "on" && acceptsDeflate(r.Header)
+	deflate := h.Compression == "on" && ws.AcceptsDeflate(r.Header)
 	head := heads.Get().(*responseHead)
 	defer head.release()
 	conn, err := h.upgrader.Upgrade(head, http1Request(r, deflate), nil)
@@ -181,11 +182,11 @@ func http1Request(r *http.Request, deflate bool) *http.Request {
 	if r.ProtoMajor > 1 {
 		header["Sec-Websocket-Key"] = upgradeKey
 	}
-	if offered := listElements(r.Header["Sec-Websocket-Protocol"]); len(offered) > 0 {
+	if offered := ws.ListElements(r.Header["Sec-Websocket-Protocol"]); len(offered) > 0 {
 		header["Sec-Websocket-Protocol"] = []string{strings.Join(offered, ",")}
 	}
 	if deflate {
-		header["Sec-Websocket-Extensions"] = []string{deflateExtension}
+		header["Sec-Websocket-Extensions"] = []string{ws.DeflateExtension}
 	}
 	return &http.Request{Method: http.MethodGet, Header: header}
 }

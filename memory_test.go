@@ -50,7 +50,7 @@ func TestMemoryOfStalledClients(t *testing.T) {
 			t.Run(protocol+"/"+s.name, func(t *testing.T) {
 				open := func(n int) {
 					for range n {
-						c := p.dial(t, protocol, s.path, "Sec-WebSocket-Extensions", deflateExtension)
+						c := p.dial(t, protocol, s.path, "Sec-WebSocket-Extensions", ws.DeflateExtension)
 						c.write(s.start)
 						go io.Copy(io.Discard, c.br)
 					}

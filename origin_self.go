@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // selfOrigin is the origin of a page of the site that r was made to, as the
@@ -34,7 +35,7 @@ func selfOrigin(r *http.Request) origin {
 // forwarded returns what the first of the trusted proxies has added to a list, or
 // the first element, if not every proxy adds one.
 func forwarded(fields []string, hops int) string {
-	list := listElements(fields)
+	list := ws.ListElements(fields)
 	if len(list) == 0 {
 		return ""
 	}
@@ -54,7 +55,7 @@ func trustedHops(r *http.Request) int {
 		return math.MaxInt // no address is of anybody else
 	}
 	hops := 0
-	for _, address := range slices.Backward(listElements(r.Header["X-Forwarded-For"])) {
+	for _, address := range slices.Backward(ws.ListElements(r.Header["X-Forwarded-For"])) {
 		hops++
 		if bareAddress(address) == client {
 			return hops

@@ -55,7 +55,7 @@ type tunnel struct {
 func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	h := s.handler
 	if h.Compression == "off" {
-		withoutDeflate(r.Header)
+		ws.WithoutDeflate(r.Header)
 	}
 	t := &tunnel{session: s, appDone: make(chan struct{})}
 	t.setDone = sync.OnceFunc(func() { close(t.appDone) })

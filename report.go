@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
@@ -87,8 +88,8 @@ func (s *session) agree(answer http.Header) {
 		case "Sec-Websocket-Protocol":
 			a.subprotocol = strings.Join(values, ", ")
 		case "Sec-Websocket-Extensions":
-			extensions, _ := parseExtensions(values)
-			a.compression = slices.ContainsFunc(extensions, func(e extension) bool { return e.name == deflateExtension })
+			extensions, _ := ws.ParseExtensions(values)
+			a.compression = slices.ContainsFunc(extensions, func(e ws.Extension) bool { return e.Name == ws.DeflateExtension })
 		}
 	}
 	s.agreement.Store(&a)

@@ -1,10 +1,10 @@
-package caddywebsocket
+package ws
 
 import "strings"
 
 // listElements returns the elements of a list that may extend over several
 // fields. Empty elements are ignored (RFC 9110 §5.6.1.2).
-func listElements(fields []string) []string {
+func ListElements(fields []string) []string {
 	var elements []string
 	for rest := strings.Join(fields, ","); rest != ""; {
 		var element string

@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"errors"
@@ -11,11 +11,11 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-const deflateExtension = "permessage-deflate"
+const DeflateExtension = "permessage-deflate"
 
 // An extension is one element of Sec-WebSocket-Extensions (RFC 6455 §9.1).
-type extension struct {
-	name   string
+type Extension struct {
+	Name   string
 	params []extensionParam
 }
 
@@ -25,9 +25,9 @@ type extensionParam struct {
 }
 
 // parseExtensions parses a list of extensions, over all headers that carry it.
-func parseExtensions(values []string) ([]extension, error) {
-	var extensions []extension
-	for _, element := range listElements(values) {
+func ParseExtensions(values []string) ([]Extension, error) {
+	var extensions []Extension
+	for _, element := range ListElements(values) {
 		e, rest, err := parseExtension(element)
 		if err != nil {
 			return nil, err
@@ -41,8 +41,8 @@ func parseExtensions(values []string) ([]extension, error) {
 }
 
 // parseExtension parses the extension that s starts with.
-func parseExtension(s string) (e extension, rest string, err error) {
-	if e.name, rest, err = cutToken(s); err != nil {
+func parseExtension(s string) (e Extension, rest string, err error) {
+	if e.Name, rest, err = cutToken(s); err != nil {
 		return e, "", err
 	}
 	for strings.HasPrefix(rest, ";") {
@@ -104,10 +104,10 @@ func cutValue(s string) (value, rest string, err error) {
 
 // acceptsDeflate reports whether the client offers permessage-deflate in a form
 // that can be kept here.
-func acceptsDeflate(h http.Header) bool {
-	extensions, _ := parseExtensions(h["Sec-Websocket-Extensions"])
+func AcceptsDeflate(h http.Header) bool {
+	extensions, _ := ParseExtensions(h["Sec-Websocket-Extensions"])
 	for _, e := range extensions {
-		if e.name == deflateExtension && validDeflateOffer(e.params) {
+		if e.Name == DeflateExtension && validDeflateOffer(e.params) {
 			return true
 		}
 	}
@@ -148,13 +148,13 @@ func validWindowBits(s string) bool {
 
 // withoutDeflate takes permessage-deflate out of a client's offer. What is left of
 // it stays as it is spelled, also what is no extension at all.
-func withoutDeflate(h http.Header) {
+func WithoutDeflate(h http.Header) {
 	const field = "Sec-Websocket-Extensions"
-	kept := listElements(h[field])
+	kept := ListElements(h[field])
 	offered := len(kept)
 	kept = slices.DeleteFunc(kept, func(element string) bool {
 		name, _, _ := strings.Cut(element, ";")
-		return strings.EqualFold(strings.Trim(name, " \t"), deflateExtension)
+		return strings.EqualFold(strings.Trim(name, " \t"), DeflateExtension)
 	})
 	switch len(kept) {
 	case offered:

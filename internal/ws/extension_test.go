@@ -1,9 +1,8 @@
-package caddywebsocket
+package ws
 
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -34,24 +33,9 @@ func TestWithoutDeflate(t *testing.T) {
 		for _, value := range test.offer {
 			h.Add("Sec-WebSocket-Extensions", value)
 		}
-		withoutDeflate(h)
+		WithoutDeflate(h)
 		if got := h.Values("Sec-WebSocket-Extensions"); !slices.Equal(got, test.want) {
 			t.Errorf("%q: got %q, want %q", test.offer, got, test.want)
-		}
-	}
-}
-
-// However many extensions the client offers, the application sees one field.
-func TestCompressionOffInPassthrough(t *testing.T) {
-	long := strings.Repeat("x,", 1000)
-	headers := make(chan http.Header, 1)
-	address := upgradingUpstream(t, func(r *http.Request) { headers <- r.Header })
-	s := start(t, "websocket passthrough {\nallowed_origins *\ncompression off\n}\nrespond /no-socket 204\nreverse_proxy "+address)
-	for _, protocol := range protocols {
-		s.dial(t, protocol, "/", "Sec-WebSocket-Extensions", long+"permessage-deflate", "Sec-WebSocket-Extensions", "y")
-		got := (<-headers)["Sec-Websocket-Extensions"]
-		if len(got) != 1 || strings.ReplaceAll(got[0], " ", "") != long+"y" {
-			t.Errorf("%s: the application is offered %d fields, %.50q", protocol, len(got), strings.Join(got, "|"))
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package caddywebsocket
+package ws
 
 import (
 	"slices"
@@ -26,7 +26,7 @@ func TestListElements(t *testing.T) {
 		{[]string{`a; x="1, b`, "c"}, []string{`a; x="1, b,c`}},
 		{[]string{`a; x="\`}, []string{`a; x="\`}},
 	} {
-		if got := listElements(test.fields); !slices.Equal(got, test.want) {
+		if got := ListElements(test.fields); !slices.Equal(got, test.want) {
 			t.Errorf("%q: got %q, want %q", test.fields, got, test.want)
 		}
 	}
