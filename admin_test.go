@@ -2,27 +2,14 @@ package caddywebsocket
 
 import (
 	"encoding/json"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
-)
 
-// listed asks the admin API for sessions.
-func (p *process) listed(t *testing.T, query string) []map[string]any {
-	t.Helper()
-	status, answer, err := p.call(http.MethodGet, "/websocket/sessions"+query, nil)
-	if err != nil || status != http.StatusOK {
-		t.Fatalf("%s: status %d, %v: %s", query, status, err, answer)
-	}
-	var list []map[string]any
-	if err := json.Unmarshal([]byte(answer), &list); err != nil || list == nil {
-		t.Fatalf("%s: %v in %s", query, err, answer)
-	}
-	return list
-}
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+)
 
 // adminSite has an echo and an application that asks for a password.
 const adminSite = `websocket /echo {
@@ -121,19 +108,6 @@ func TestAdminAPICloses(t *testing.T) {
 	for _, protocol := range protocols[1:] {
 		echoes[protocol].expectClose(1008, strings.Repeat("é", 61))
 		echoes[protocol].rw.Close()
-	}
-}
-
-// closes closes sessions and makes sure that it was so many.
-func (p *process) closes(t *testing.T, what string, want int) {
-	t.Helper()
-	status, answer, err := p.call(http.MethodDelete, "/websocket/sessions"+what, nil)
-	var got struct{ Closing int }
-	if err == nil {
-		err = json.Unmarshal([]byte(answer), &got)
-	}
-	if err != nil || status != http.StatusOK || got.Closing != want {
-		t.Fatalf("%s: status %d, %v: %s, want %d closing", what, status, err, answer, want)
 	}
 }
 

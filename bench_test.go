@@ -1,14 +1,11 @@
 package caddywebsocket
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,41 +21,6 @@ import (
 
 // benchSite has the same upstream behind reverse_proxy alone and supervised.
 const benchSite = "respond /no-socket 204\nwebsocket /supervised passthrough {\nallowed_origins *\n}\nreverse_proxy %s"
-
-// echoUpstream is a WebSocket server that sends back what it gets.
-func echoUpstream(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go serveEcho(ln)
-	return ln.Addr().String()
-}
-
-// serveEcho serves gorilla's idea of an echo.
-func serveEcho(ln net.Listener) {
-	upgrader := websocket.Upgrader{ReadBufferSize: 64 << 10, WriteBufferSize: 64 << 10, EnableCompression: true}
-	http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, err := upgrader.Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		echoMessages(conn)
-	}))
-}
-
-// echoMessages is the loop that gorilla's documentation shows.
-func echoMessages(conn *websocket.Conn) {
-	defer conn.Close()
-	for {
-		kind, message, err := conn.ReadMessage()
-		if err != nil || conn.WriteMessage(kind, message) != nil {
-			return
-		}
-	}
-}
 
 // dialBench opens a socket over plain HTTP/1.1.
 func dialBench(b *testing.B, p *process, path string) net.Conn {
@@ -171,15 +133,4 @@ func memory(b testing.TB, p *process) (resident, live int64) {
 	}
 	stats := p.memstats(b)
 	return pages * int64(os.Getpagesize()), int64(stats.HeapAlloc + stats.StackInuse)
-}
-
-// memstats are those of the process after a collection.
-func (p *process) memstats(t testing.TB) runtime.MemStats {
-	t.Helper()
-	p.get(t, "/debug/pprof/heap?gc=1")
-	var vars struct{ Memstats runtime.MemStats }
-	if err := json.Unmarshal([]byte(p.get(t, "/debug/vars")), &vars); err != nil {
-		t.Fatal(err)
-	}
-	return vars.Memstats
 }

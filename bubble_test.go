@@ -1,7 +1,6 @@
 package caddywebsocket
 
 import (
-	"bufio"
 	"net"
 	"net/http/httptest"
 	"testing"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
 )
 
@@ -60,46 +58,11 @@ func pipeSession(t *testing.T, s *session, server, client net.Conn) *peer {
 		client.Close()
 		<-done
 	})
-	return &peer{
-		t: t, name: "pipe", rw: client, br: bufio.NewReader(client),
-		deadline: func(time.Time) error { return nil },
-	}
+	return newPeer(t, "pipe", client)
 }
 
 // bubble runs f in a synctest bubble, and what it leaves for Cleanup, too.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
-}
-
-// expectPingAt makes sure that the next frame is a Ping and comes after d.
-func (p *peer) expectPingAt(d time.Duration) {
-	p.t.Helper()
-	start := time.Now()
-	p.expectPing()
-	if waited := time.Since(start); waited != d {
-		p.t.Fatalf("a ping came after %v, want %v", waited, d)
-	}
-}
-
-// nextIsPing waits for a frame and tells whether it is a Ping.
-func (p *peer) nextIsPing() bool {
-	p.t.Helper()
-	first, err := p.br.Peek(1)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return first[0] == ws.FinBit|byte(ws.OpPing)
-}
-
-// expectSilence makes sure that nothing comes for d.
-func (p *peer) expectSilence(d time.Duration) {
-	p.t.Helper()
-	conn := p.rw.(net.Conn)
-	conn.SetReadDeadline(time.Now().Add(d))
-	if b, err := p.br.Peek(1); err == nil {
-		p.t.Fatalf("got byte %#x, want silence", b)
-	}
-	conn.SetReadDeadline(time.Time{})
-	p.br.Reset(conn)
 }

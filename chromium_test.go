@@ -220,3 +220,17 @@ func (c *chromium) awaitText(t *testing.T, selector, text string) {
 	t.Helper()
 	waitFor(t, c, fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, selector, text))
 }
+
+// media sets what the person in front of the browser prefers.
+func (c *chromium) media(t *testing.T, feature, value string) {
+	t.Helper()
+	c.do(t, "Emulation.setEmulatedMedia", params{"features": []params{{"name": feature, "value": value}}}, nil)
+}
+
+// capture makes a picture of the window.
+func (c *chromium) capture(t *testing.T) []byte {
+	t.Helper()
+	var picture struct{ Data []byte }
+	c.do(t, "Page.captureScreenshot", params{"format": "png"}, &picture)
+	return picture.Data
+}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
 	"net/http"
@@ -13,13 +12,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // protocols are the ways to open a socket.
 var protocols = []string{"http1", "tls", "http2", "http3"}
-
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
 
 // A peer is a client that sees and sends single frames.
 type peer struct {
@@ -33,6 +31,12 @@ type peer struct {
 	// scratch, if there is one, is where payloads go, instead of new memory.
 	scratch []byte
 	partial *frame // what has come of a message
+}
+
+// newPeer makes a peer of the client's end of a socket that is open already. It
+// waits for ever: in a bubble no time is lost with that.
+func newPeer(t *testing.T, name string, conn io.ReadWriteCloser) *peer {
+	return &peer{t: t, name: name, rw: conn, br: bufio.NewReader(conn), deadline: func(time.Time) error { return nil }}
 }
 
 // body is the body of a response that is no socket.

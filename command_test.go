@@ -3,10 +3,11 @@
 package caddywebsocket
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func TestEchoCommand(t *testing.T) {

@@ -2,17 +2,13 @@ package caddywebsocket
 
 import (
 	"context"
-	"crypto/tls"
-	"io"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // RFC 8441 §3 and RFC 9220 §3: the server says that it takes Extended CONNECT.
@@ -48,26 +44,6 @@ func TestExtendedConnectIsAnnounced(t *testing.T) {
 	if !client.Settings().EnableExtendedConnect {
 		t.Error("http3: SETTINGS_ENABLE_CONNECT_PROTOCOL is not 1")
 	}
-}
-
-// dialHTTP2 opens a connection whose frames the test reads and writes itself.
-func dialHTTP2(t *testing.T, s *server) (*http2.Framer, *tls.Conn) {
-	t.Helper()
-	conn, err := tls.Dial("tcp", s.secure, insecure("h2"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
-		t.Fatal(err)
-	}
-	framer := http2.NewFramer(conn, conn)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	if err := framer.WriteSettings(); err != nil {
-		t.Fatal(err)
-	}
-	return framer, conn
 }
 
 // RFC 8441 §5: after the Close the server's side of the stream ends with
@@ -110,21 +86,6 @@ func TestHTTP2StreamEnds(t *testing.T) {
 		if len(closed) < 4 || !matches(c.want, closed[0], closed[2:]) {
 			t.Errorf("%s: got %q, want %s", c.sent, received, c.want)
 		}
-	}
-}
-
-// An hpackBuffer is a block of header fields, all of them literal.
-type hpackBuffer struct{ p []byte }
-
-func (b *hpackBuffer) Write(p []byte) (int, error) {
-	b.p = append(b.p, p...)
-	return len(p), nil
-}
-
-func (b *hpackBuffer) write(fields ...string) {
-	encoder := hpack.NewEncoder(b)
-	for i := 0; i < len(fields); i += 2 {
-		_ = encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
 	}
 }
 

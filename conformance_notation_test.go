@@ -5,10 +5,11 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // Frames are written down as words, such as

@@ -3,27 +3,10 @@ package caddywebsocket
 import (
 	"bytes"
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
-	"io"
-	"slices"
 	"strings"
 	"testing"
-)
 
-// An exchange is what a client sends and what must come back, after which the
-// connection ends. Where no Close is written down, both sides close with 1000.
-type exchange struct {
-	rule string // the section, and what of it is tried
-	sent string
-	want string
-	// only is "plain" or "deflate" if the verdict depends on whether compression
-	// was negotiated.
-	only string
-}
-
-// exchanges are those of all sections.
-var exchanges = slices.Concat(
-	framing, fragmentation, controlFrames, closing, utf8Text, utf8Cut, deflateMessages, deflateBroken,
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func TestConformance(t *testing.T) { //nolint:tparallel // Caddy is one for the process
@@ -48,7 +31,7 @@ func TestConformance(t *testing.T) { //nolint:tparallel // Caddy is one for the 
 						if e.only == "" || e.only == extension {
 							t.Run(e.rule, func(t *testing.T) {
 								t.Parallel()
-								e.run(t, s, protocol, extension, way)
+								tryExchange(t, e, s, protocol, extension, way)
 							})
 						}
 					}
@@ -61,7 +44,7 @@ func TestConformance(t *testing.T) { //nolint:tparallel // Caddy is one for the 
 // longestChopped is how much is ever sent byte by byte.
 const longestChopped = 300
 
-func (e exchange) run(t *testing.T, s *server, protocol, extension, way string) {
+func tryExchange(t *testing.T, e exchange, s *server, protocol, extension, way string) {
 	offer := "-"
 	if extension == "deflate" {
 		offer = "permessage-deflate; client_max_window_bits"
@@ -80,7 +63,7 @@ func (e exchange) run(t *testing.T, s *server, protocol, extension, way string) 
 	}
 	closed := make(chan struct{})
 	defer close(closed)
-	go p.converse(sent, way == "chopped", closed)
+	go sendExchange(p, sent, way == "chopped", closed)
 	for i, word := range want {
 		first, payload := p.readEvent()
 		if !matches(word, first, payload) {
@@ -93,8 +76,8 @@ func (e exchange) run(t *testing.T, s *server, protocol, extension, way string) 
 	p.rw.Close()
 }
 
-// converse sends the bytes, and one message more when the server has closed.
-func (p *peer) converse(sent []byte, chopped bool, closed chan struct{}) {
+// sendExchange sends the bytes, and one message more when the server has closed.
+func sendExchange(p *peer, sent []byte, chopped bool, closed chan struct{}) {
 	if chopped {
 		for i := range sent {
 			if _, err := p.rw.Write(sent[i : i+1]); err != nil {
@@ -107,43 +90,6 @@ func (p *peer) converse(sent []byte, chopped bool, closed chan struct{}) {
 	if _, ok := <-closed; ok {
 		_, _ = p.rw.Write(clientBytes("T:too\\x20late"))
 		closed <- struct{}{}
-	}
-}
-
-// readEvent receives a whole message or a control frame between two. The echo of
-// a message that breaks off in a Close is left out.
-func (p *peer) readEvent() (first byte, payload []byte) {
-	p.t.Helper()
-	for frames := 1; ; frames++ {
-		f := p.read()
-		switch {
-		case f.op().IsControl():
-			return f.first, f.payload
-		case p.partial == nil && f.op() == ws.OpContinuation, p.partial != nil && f.first&0x7f != 0:
-			p.t.Fatalf("%s: first byte %#x, %d frames into a message", p.name, f.first, frames)
-		case p.partial == nil:
-			p.partial = &frame{first: f.first}
-		case len(p.partial.payload) == 0:
-			p.t.Fatalf("%s: the first frame of a message is empty", p.name)
-		}
-		p.partial.payload = append(p.partial.payload, f.payload...)
-		if f.first&ws.FinBit != 0 {
-			first, payload = p.partial.first|ws.FinBit, p.partial.payload
-			if frames > 1 && len(payload) <= maxEchoFrame {
-				p.t.Errorf("%s: %d bytes came in %d frames", p.name, len(payload), frames)
-			}
-			p.partial = nil
-			return first, payload
-		}
-	}
-}
-
-// expectCleanEnd makes sure that the server ends its side after its last frame,
-// as against a reset.
-func (p *peer) expectCleanEnd() {
-	p.t.Helper()
-	if f, err := p.tryRead(); err != io.EOF {
-		p.t.Fatalf("%s: got %#x %.60q, %v, want the end", p.name, f.first, f.payload, err)
 	}
 }
 

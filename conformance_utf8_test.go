@@ -2,8 +2,9 @@ package caddywebsocket
 
 import (
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"strings"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // sequences are what Autobahn has in category 6, and more. The number is that of

@@ -3,6 +3,7 @@ package caddywebsocket
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/quic-go/quicvarint"
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // connectFields are the header fields of an Extended CONNECT, or of what comes
@@ -112,4 +114,39 @@ func (s *server) ask3(t *testing.T, ended bool, fields ...string) (status, body 
 		}
 	}
 	return status, body
+}
+
+// dialHTTP2 opens a connection whose frames the test reads and writes itself.
+func dialHTTP2(t *testing.T, s *server) (*http2.Framer, *tls.Conn) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", s.secure, insecure("h2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(conn, conn)
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	return framer, conn
+}
+
+// An hpackBuffer is a block of header fields, all of them literal.
+type hpackBuffer struct{ p []byte }
+
+func (b *hpackBuffer) Write(p []byte) (int, error) {
+	b.p = append(b.p, p...)
+	return len(p), nil
+}
+
+func (b *hpackBuffer) write(fields ...string) {
+	encoder := hpack.NewEncoder(b)
+	for i := 0; i < len(fields); i += 2 {
+		_ = encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+	}
 }

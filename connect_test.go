@@ -51,7 +51,7 @@ func hijackAfter101(w http.ResponseWriter) (io.Closer, error) {
 }
 
 // expectInService makes sure that the application is in use for others.
-func (s *server) expectInService(t *testing.T, after string) {
+func expectInService(t *testing.T, s *server, after string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: insecure(), DisableKeepAlives: true}}
 	res, err := client.Get("https://" + s.secure)
@@ -132,7 +132,7 @@ func TestConnectCountsNoFailure(t *testing.T) {
 				if status, _ := s.ask(t, "http2", test.ended, fields...); status != want {
 					t.Errorf("http2, %s: got %s, want %s", path, status, want)
 				}
-				s.expectInService(t, "http2, "+path)
+				expectInService(t, s, "http2, "+path)
 			}
 			if test.http3 == "" {
 				return
@@ -141,7 +141,7 @@ func TestConnectCountsNoFailure(t *testing.T) {
 			if status, _ := s.ask(t, "http3", test.ended, fields...); status != test.http3 {
 				t.Errorf("http3: got %s, want %s", status, test.http3)
 			}
-			s.expectInService(t, "http3")
+			expectInService(t, s, "http3")
 		})
 	}
 }
@@ -164,7 +164,7 @@ func TestConnectOnOtherServers(t *testing.T) {
 				if status, _ := s.ask(t, "http2", test.ended, fields...); status != test.elsewhere {
 					t.Errorf("%s: got %s, want %s", test.name, status, test.elsewhere)
 				}
-				s.expectInService(t, test.name)
+				expectInService(t, s, test.name)
 			}
 		})
 	}
@@ -198,7 +198,7 @@ func TestConnectWithoutHandler(t *testing.T) {
 	for _, test := range connectTests {
 		s := fragile(t, directives)
 		s.ask(t, "http2", test.ended, connectFields(s, test.method, test.protocol, "/", test.more...)...)
-		s.expectInService(t, test.name)
+		expectInService(t, s, test.name)
 		if status, _ := s.ask(t, "http2", false, connectFields(s, "CONNECT", "websocket", "/")...); status != "200" {
 			t.Errorf("a handshake gets %s", status)
 		}

@@ -2,12 +2,6 @@ package caddywebsocket
 
 import "testing"
 
-// media sets what the person in front of the browser prefers.
-func (c *chromium) media(t *testing.T, feature, value string) {
-	t.Helper()
-	c.do(t, "Emulation.setEmulatedMedia", params{"features": []params{{"name": feature, "value": value}}}, nil)
-}
-
 // poorContrast is a script that finds text with less contrast to what is behind it
 // than WCAG asks for (1.4.3), and borders of fields with less (1.4.11).
 const poorContrast = `(() => {

@@ -15,14 +15,6 @@ import (
 	"testing"
 )
 
-// capture makes a picture of the window.
-func (c *chromium) capture(t *testing.T) []byte {
-	t.Helper()
-	var picture struct{ Data []byte }
-	c.do(t, "Page.captureScreenshot", params{"format": "png"}, &picture)
-	return picture.Data
-}
-
 // TestConsoleScreenshots makes pictures for those who change the page: with
 // -artifacts they stay. With -update one becomes that of the README.
 func TestConsoleScreenshots(t *testing.T) {

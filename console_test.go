@@ -10,52 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // browserAccept is what browsers send when they open a page.
 const browserAccept = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-
-// fetch sends a plain request over the named protocol.
-func (s *server) fetch(t *testing.T, protocol, method, path string, header ...string) (*http.Response, string) {
-	t.Helper()
-	url := "https://" + s.secure
-	var transport http.RoundTripper
-	switch protocol {
-	case "http1":
-		url = "http://" + s.plain
-		transport = &http.Transport{DisableCompression: true, DisableKeepAlives: true}
-	case "tls":
-		transport = &http.Transport{DisableCompression: true, DisableKeepAlives: true, TLSClientConfig: insecure("http/1.1")}
-	case "http2":
-		h2 := &http.Transport{DisableCompression: true, ForceAttemptHTTP2: true, TLSClientConfig: insecure("h2")}
-		defer h2.CloseIdleConnections()
-		transport = h2
-	case "http3":
-		url = "https://" + s.h3Address(t)
-		h3 := &http3.Transport{DisableCompression: true, TLSClientConfig: insecure()}
-		defer h3.Close()
-		transport = h3
-	}
-	req, err := http.NewRequestWithContext(t.Context(), method, url+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Add(header[i], header[i+1])
-	}
-	res, err := transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res, string(body)
-}
 
 const consoleSite = "websocket /ws {\nconsole\n}\nrespond next"
 

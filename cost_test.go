@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -67,16 +66,6 @@ func BenchmarkEchoCompressed(b *testing.B) {
 			})
 		}
 	}
-}
-
-// records makes n bytes of the text that applications send most.
-func records(n int) string {
-	var b strings.Builder
-	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, `{"id":%d,"symbol":"%s","price":%.2f,"active":%t},`,
-			i, []string{"AAPL", "MSFT", "GOOG", "TSLA"}[i*7919>>3&3], float64(i*7919%100_000)/100, i&4 == 0)
-	}
-	return b.String()[:n]
 }
 
 func echoLoopGorilla(stream *loopStream) {

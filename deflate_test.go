@@ -2,43 +2,15 @@ package caddywebsocket
 
 import (
 	"bytes"
-	"compress/flate"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
-	"io"
 	mathrand "math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
-
-// deflateMessage compresses as a client does, into one frame's payload.
-func deflateMessage(message string) []byte {
-	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.BestCompression)
-	w.Write([]byte(message))
-	w.Flush()
-	return bytes.TrimSuffix(b.Bytes(), []byte(flushMarker))
-}
-
-// inflateMessage undoes deflateMessage.
-func inflateMessage(t *testing.T, payload []byte) string {
-	t.Helper()
-	message, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader(deflateTail))))
-	if err != nil {
-		t.Fatalf("inflating: %v", err)
-	}
-	return string(message)
-}
-
-// noise makes n bytes that can't be compressed.
-func noise(n int) string {
-	random := mathrand.NewChaCha8([32]byte{})
-	p := make([]byte, n)
-	random.Read(p)
-	return string(p)
-}
 
 func TestDeflate(t *testing.T) {
 	onEveryProtocol(t, "websocket {\ncompression on\n}", func(t *testing.T, s *server, protocol string) {
@@ -111,7 +83,7 @@ func TestDeflateLongMessages(t *testing.T) {
 		}
 		for _, sizes := range [][]byte{nil, {0}, {200, 3, 255}} {
 			r := readOurs(t, stream, sizes, true)
-			if len(r.messages) != 1 || r.messages[0] != itoa(int(ws.OpBinary))+" "+message || len(r.pings) != pings {
+			if len(r.messages) != 1 || r.messages[0] != strconv.Itoa(int(ws.OpBinary))+" "+message || len(r.pings) != pings {
 				t.Fatalf("%d bytes, in pieces of %d: %d messages and %d pongs came back, then %v",
 					len(message), sizes, len(r.messages), len(r.pings), r.err)
 			}

@@ -12,16 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
-// readFile reads a file of the repository.
-func readFile(t *testing.T, name string) string {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
 // caddyfileBlocks are the Caddyfiles that a document shows.
 func caddyfileBlocks(t *testing.T, document string) []string {
 	t.Helper()

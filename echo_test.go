@@ -2,7 +2,6 @@ package caddywebsocket
 
 import (
 	"bytes"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -13,42 +12,9 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
-
-// onEveryProtocol runs f on all protocols, over one server with the given site.
-func onEveryProtocol(t *testing.T, site string, f func(t *testing.T, s *server, protocol string)) {
-	t.Helper()
-	s := start(t, site)
-	for _, protocol := range protocols {
-		t.Run(protocol, func(t *testing.T) { f(t, s, protocol) })
-	}
-}
-
-// readMessage receives a whole message and says in how many frames it came.
-func (p *peer) readMessage() (op ws.Opcode, payload []byte, frames int) {
-	p.t.Helper()
-	for {
-		f := p.read()
-		if frames++; frames == 1 {
-			op = f.op()
-		} else if f.op() != ws.OpContinuation {
-			p.t.Fatalf("%s: opcode %d in the middle of a message", p.name, f.op())
-		}
-		payload = append(payload, f.payload...)
-		if f.first&ws.FinBit != 0 {
-			return op, payload, frames
-		}
-	}
-}
-
-// letters makes text of n bytes that doesn't repeat itself much.
-func letters(n int) string {
-	var b strings.Builder
-	for i := 0; b.Len() < n; i++ {
-		b.WriteString(strconv.Itoa(i * 7919))
-	}
-	return b.String()[:n]
-}
 
 func TestEchoSizes(t *testing.T) {
 	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {

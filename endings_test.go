@@ -1,11 +1,12 @@
 package caddywebsocket
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"maps"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // An endOf is a way for a session to end.
@@ -216,7 +217,7 @@ func TestEndsOfPassthrough(t *testing.T) {
 			s := start(t, "log\nwebsocket passthrough {\nallowed_origins *\n"+c.options+"\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 			for _, protocol := range protocols {
 				t.Run(protocol, func(t *testing.T) {
-					client, app := (&upstream{u.Listener, t}).tunnel(s, protocol)
+					client, app := u.forTest(t).tunnel(s, protocol)
 					c.check(t, s, client, app)
 				})
 			}
@@ -233,7 +234,7 @@ func TestEndByHardTimeout(t *testing.T) {
 	for _, protocol := range []string{"http2", "http3"} {
 		t.Run(protocol, func(t *testing.T) {
 			wait.check(t, s, s.dial(t, protocol, "/echo"), nil)
-			client, app := (&upstream{u.Listener, t}).tunnel(s, protocol)
+			client, app := u.forTest(t).tunnel(s, protocol)
 			wait.check(t, s, client, app)
 		})
 	}

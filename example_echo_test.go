@@ -1,9 +1,10 @@
 package caddywebsocket
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net/http"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func TestExampleEcho(t *testing.T) {

@@ -14,51 +14,6 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// An application echoes on the sockets that it accepts, and keeps the requests.
-type application struct {
-	*httptest.Server
-	mu       sync.Mutex // guards requests
-	requests []*http.Request
-}
-
-func startApplication(t *testing.T) *application {
-	t.Helper()
-	a := new(application)
-	a.Server = httptest.NewServer(a)
-	t.Cleanup(a.Close)
-	return a
-}
-
-func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.mu.Lock()
-	a.requests = append(a.requests, r)
-	a.mu.Unlock()
-	if websocket.IsWebSocketUpgrade(r) {
-		echoWithGorilla(w, r)
-		return
-	}
-	fmt.Fprint(w, "no socket")
-}
-
-// echoWithGorilla accepts a socket and sends every message back.
-func echoWithGorilla(w http.ResponseWriter, r *http.Request) {
-	upgrader := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
-	conn, err := upgrader.Upgrade(w, r, nil)
-	if err != nil {
-		return
-	}
-	echoMessages(conn)
-}
-
-// received are the requests so far.
-func (a *application) received() []*http.Request {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.requests)
-}
-
-func (a *application) address() string { return a.Listener.Addr().String() }
-
 // An authService lets the session "alice" in. It answers a handshake of its own as
 // some servers do: it upgrades.
 type authService struct {

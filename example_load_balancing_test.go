@@ -2,13 +2,14 @@ package caddywebsocket
 
 import (
 	"encoding/json"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // An instance is one of several of an application. It can be killed.
@@ -91,7 +92,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 	p := startLoadBalancing(t, instances)
 	var clients []*peer
 	for range 6 {
-		clients = append(clients, p.dialEcho(t))
+		clients = append(clients, dialEcho(t, p))
 	}
 	for i, instance := range instances {
 		if n := instance.accepted(); n != 2 {
@@ -107,7 +108,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 	killed := instances[0]
 	for _, i := range instances {
 		before := i.accepted()
-		p.dialEcho(t, "Cookie", first)
+		dialEcho(t, p, "Cookie", first)
 		if i.accepted() > before {
 			killed = i
 		}
@@ -124,8 +125,8 @@ func TestExampleLoadBalancing(t *testing.T) {
 	}
 	accepted := killed.accepted()
 	for range 4 {
-		p.dialEcho(t)
-		p.dialEcho(t, "Cookie", first)
+		dialEcho(t, p)
+		dialEcho(t, p, "Cookie", first)
 	}
 	if killed.accepted() != accepted {
 		t.Error("an instance has sockets after its end")
@@ -133,7 +134,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 
 	killed.listen(t, killed.address)
 	for deadline := time.Now().Add(patience); killed.accepted() == accepted; {
-		p.dialEcho(t) // it has the fewest sockets
+		dialEcho(t, p) // it has the fewest sockets
 		if time.Now().After(deadline) {
 			t.Fatal("an instance that is back gets no sockets")
 		}
@@ -141,7 +142,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 }
 
 // dialEcho opens a socket that echoes.
-func (p *process) dialEcho(t *testing.T, header ...string) *peer {
+func dialEcho(t *testing.T, p *process, header ...string) *peer {
 	t.Helper()
 	client := p.dial(t, "http1", "/", header...)
 	client.echo(ws.OpText, "hello")
@@ -165,9 +166,9 @@ func cookie(t *testing.T, client *peer) string {
 func TestExampleLoadBalancingBySeveral(t *testing.T) {
 	instances := []*instance{startInstance(t), startInstance(t), startInstance(t)}
 	ends, stays := startLoadBalancing(t, instances), startLoadBalancing(t, instances)
-	client := ends.dialEcho(t)
+	client := dialEcho(t, ends)
 	returns := cookie(t, client)
-	other := stays.dialEcho(t)
+	other := dialEcho(t, stays)
 	for _, p := range []*process{ends, stays} {
 		_, answer, err := p.call(http.MethodGet, "/websocket/sessions", nil)
 		var listed []any
@@ -183,7 +184,7 @@ func TestExampleLoadBalancingBySeveral(t *testing.T) {
 	ends.expectExit(t)
 	other.echo(ws.OpText, "not disturbed")
 	for range 3 {
-		again := stays.dialEcho(t, "Cookie", returns)
+		again := dialEcho(t, stays, "Cookie", returns)
 		if set := strings.Join(again.res.Header["Set-Cookie"], ""); set != "" {
 			t.Errorf("a client that comes back is sent elsewhere: %s", set)
 		}

@@ -88,7 +88,7 @@ func TestExampleSocketIO(t *testing.T) {
 	client.await(t, "ready")
 	replacements[1] = strings.Replace(replacements[1], "localhost:0", p.plain, 1) // polling goes on there
 	replacements = append(replacements, "allowed_origins self", "allowed_origins null")
-	if err := p.post("/load", p.exampleConfig(t, "socket.io", replacements...)); err != nil {
+	if err := p.post("/load", exampleConfig(t, p, "socket.io", replacements...)); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintln(client.input, "reloaded")

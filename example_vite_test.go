@@ -50,13 +50,13 @@ func TestExampleViteInBrowser(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "message.js"), "export const message = 'changed';\n")
 	c.awaitText(t, "#message", "changed")
 	waitFor(t, c, "window.same")
-	if n := p.openSessions(t, "vite-hmr"); n != 1 {
+	if n := openSessions(t, p, "vite-hmr"); n != 1 {
 		t.Errorf("%d sockets of vite-hmr are open, want the page's", n)
 	}
 }
 
 // openSessions is how many sockets with the subprotocol Caddy lists.
-func (p *process) openSessions(t *testing.T, subprotocol string) int {
+func openSessions(t *testing.T, p *process, subprotocol string) int {
 	t.Helper()
 	_, answer, err := p.call(http.MethodGet, "/websocket/sessions?subprotocol="+subprotocol, nil)
 	var listed []any

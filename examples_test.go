@@ -21,20 +21,20 @@ func startExample(t *testing.T, name string, replacements ...string) *process {
 	t.Helper()
 	p := newProcess("run", "--config", "-")
 	p.admin = filepath.Join(tempDir, rand.Text())
-	p.cmd.Stdin = bytes.NewReader(p.exampleConfig(t, name, replacements...))
+	p.cmd.Stdin = bytes.NewReader(exampleConfig(t, p, name, replacements...))
 	p.run(t, func(msg string) bool { return msg == "serving initial configuration" })
 	// Sites go by that name.
 	p.plain = strings.Replace(p.plain, "127.0.0.1", "localhost", 1)
 	p.secure = strings.Replace(p.secure, "127.0.0.1", "localhost", 1)
 	if p.secure != "" {
-		p.expectCertificate(t)
+		expectCertificate(t, p)
 	}
 	return p
 }
 
 // exampleConfig is the config of an example for a process of the test's: on
 // addresses of this machine only, with nothing that needs privileges.
-func (p *process) exampleConfig(t *testing.T, name string, replacements ...string) []byte {
+func exampleConfig(t *testing.T, p *process, name string, replacements ...string) []byte {
 	t.Helper()
 	text := readFile(t, "examples/"+name+"/Caddyfile")
 	for i := 0; i < len(replacements); i += 2 {
@@ -72,7 +72,7 @@ func (p *process) exampleConfig(t *testing.T, name string, replacements ...strin
 }
 
 // expectCertificate waits until the process has made the certificate of its site.
-func (p *process) expectCertificate(t *testing.T) {
+func expectCertificate(t *testing.T, p *process) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		conn, err := tls.Dial("tcp", p.secure, insecure())

@@ -2,9 +2,7 @@ package caddywebsocket
 
 import (
 	"bytes"
-	"compress/flate"
 	"encoding/binary"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
 	"slices"
@@ -14,14 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 	"unicode/utf8"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // mayBeSent is the verdict on a close code (RFC 6455 §7.4 and IANA's registry).
 func mayBeSent(code int) bool {
 	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 // frameSeeds are what clients send, well and badly.
 func frameSeeds() [][]byte {
@@ -247,33 +245,10 @@ func (r *referee) data(payload []byte, size uint64, whole, last bool) bool {
 	case r.first == ws.OpText && (last && !utf8.Valid(message) || !possible(message)):
 		return r.fail(1007)
 	case last:
-		r.replies = append(r.replies, itoa(int(r.first))+" "+string(message))
+		r.replies = append(r.replies, strconv.Itoa(int(r.first))+" "+string(message))
 		r.inMessage, r.rsv1 = false, false
 	}
 	return whole
-}
-
-// enough is more than any test sends in a message, and little enough to inflate.
-const enough = 2 << 20
-
-// inflateAll inflates a message. A block that is marked as the last doesn't end
-// it.
-func inflateAll(payload []byte) (message []byte, code int) {
-	in := bytes.NewReader(append(bytes.Clone(payload), deflateTail...))
-	for in.Len() > len(deflateTail) || message == nil {
-		part, err := io.ReadAll(io.LimitReader(flate.NewReader(in), enough))
-		message = append(message, part...)
-		if len(message) >= enough {
-			return nil, 1009
-		}
-		if err != nil {
-			return nil, 1007
-		}
-		if message == nil {
-			message = []byte{}
-		}
-	}
-	return message, 0
 }
 
 // possible reports whether some bytes can follow that make p UTF-8.

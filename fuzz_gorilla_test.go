@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,7 +94,7 @@ func verdictOf(err error) string {
 	default:
 		return "broken"
 	}
-	return "close " + itoa(code)
+	return "close " + strconv.Itoa(code)
 }
 
 // readOurs reads a stream that comes in pieces of the given sizes.
@@ -149,7 +150,10 @@ func (s *piecesStream) Write(p []byte) (int, error) { return s.out.Write(p) }
 // Close, in the order in which they end.
 func repliesIn(t *testing.T, sent []byte) []string {
 	t.Helper()
-	p := &peer{t: t, name: "replies", br: bufio.NewReader(bytes.NewReader(sent)), deadline: func(time.Time) error { return nil }}
+	p := newPeer(t, "replies", struct {
+		io.Reader
+		io.WriteCloser
+	}{Reader: bytes.NewReader(sent)})
 	var replies []string
 	var message []byte
 	var first byte
@@ -185,7 +189,7 @@ func repliesIn(t *testing.T, sent []byte) []string {
 		if first&ws.RSV1Bit != 0 {
 			message = []byte(inflateMessage(t, message))
 		}
-		replies = append(replies, itoa(int(first&0xf))+" "+string(message))
+		replies = append(replies, strconv.Itoa(int(first&0xf))+" "+string(message))
 		message, first = nil, 0
 	}
 }
@@ -209,7 +213,7 @@ func readGorilla(t *testing.T, stream []byte, deflate bool) (r reading) {
 			r.err = err
 			return r
 		}
-		r.messages = append(r.messages, itoa(kind)+" "+string(message))
+		r.messages = append(r.messages, strconv.Itoa(kind)+" "+string(message))
 	}
 }
 

@@ -2,11 +2,12 @@ package caddywebsocket
 
 import (
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func TestHandshakeRefused(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -173,10 +174,10 @@ func chatThrough(t *testing.T, s *server) {
 func closedWith(err error) string {
 	switch closed := err.(type) {
 	case *gws.CloseError:
-		return itoa(int(closed.Code)) + " " + string(closed.Reason)
+		return strconv.Itoa(int(closed.Code)) + " " + string(closed.Reason)
 	default:
 		if code := coder.CloseStatus(err); code >= 0 && strings.Contains(err.Error(), `reason = "as you wish"`) {
-			return itoa(int(code)) + " as you wish"
+			return strconv.Itoa(int(code)) + " as you wish"
 		}
 		return ""
 	}

@@ -16,18 +16,6 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// dialAll opens a socket on each protocol.
-func (s *server) dialAll(t *testing.T) []*peer {
-	t.Helper()
-	var peers []*peer
-	for _, protocol := range protocols {
-		p := s.dial(t, protocol, "/")
-		p.echo(ws.OpText, "hello")
-		peers = append(peers, p)
-	}
-	return peers
-}
-
 func TestExit(t *testing.T) {
 	stop := map[string]func(t *testing.T, p *process){
 		"SIGTERM": func(t *testing.T, p *process) { p.terminate(t) },

@@ -1,11 +1,12 @@
 package caddywebsocket
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // Sockets, and handshakes that are refused, leave nothing behind, and an open

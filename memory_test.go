@@ -4,11 +4,12 @@ package caddywebsocket
 
 import (
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // Clients that stop within a message hold little more than they have sent,
@@ -56,13 +57,13 @@ func TestMemoryOfStalledClients(t *testing.T) {
 					}
 				}
 				const first, sockets = 5, 50
-				p.awaitStalled(t, 0) // the last test's are gone
+				awaitStalled(t, p, 0) // the last test's are gone
 				open(first)
-				p.awaitStalled(t, first)
-				before := p.held(t)
+				awaitStalled(t, p, first)
+				before := held(t, p)
 				open(sockets)
-				p.awaitStalled(t, first+sockets)
-				each := (p.held(t) - before) / sockets
+				awaitStalled(t, p, first+sockets)
+				each := (held(t, p) - before) / sockets
 				t.Logf("%d bytes", each)
 				if each > s.most {
 					t.Errorf("a client that has sent %d bytes holds %d, want %d at most", len(s.start), each, s.most)
@@ -74,7 +75,7 @@ func TestMemoryOfStalledClients(t *testing.T) {
 
 // held is what the heap and the stacks of the process take, in bytes, without what
 // pools would give back.
-func (p *process) held(t *testing.T) int64 {
+func held(t *testing.T, p *process) int64 {
 	t.Helper()
 	p.memstats(t)
 	p.memstats(t)
@@ -84,11 +85,11 @@ func (p *process) held(t *testing.T) int64 {
 
 // awaitStalled waits until there are n sockets, and the server waits for the rest
 // of something on all of them.
-func (p *process) awaitStalled(t *testing.T, n int) {
+func awaitStalled(t *testing.T, p *process, n int) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for seen := 0; seen < 5; { // a read may be one of several
-		open, reading := len(p.listed(t, "")), p.reading(t)
+		open, reading := len(p.listed(t, "")), countReading(t, p)
 		if seen++; open != n || reading != n {
 			seen = 0
 		}
@@ -98,8 +99,8 @@ func (p *process) awaitStalled(t *testing.T, n int) {
 	}
 }
 
-// reading is how many sockets the server has begun to read something from.
-func (p *process) reading(t *testing.T) (n int) {
+// countReading is how many sockets the server has begun to read something from.
+func countReading(t *testing.T, p *process) (n int) {
 	t.Helper()
 	_, profile, _ := strings.Cut(p.get(t, "/debug/pprof/goroutine?debug=1"), "\n")
 	for group := range strings.SplitSeq(profile, "\n\n") {

@@ -19,7 +19,7 @@ import (
 
 // scraped are the samples of ours that the site's /metrics serves, by name and
 // labels.
-func (s *server) scraped(t *testing.T) map[string]float64 {
+func scraped(t *testing.T, s *server) map[string]float64 {
 	t.Helper()
 	res, err := http.Get("http://" + s.plain + "/metrics")
 	if err != nil {
@@ -43,17 +43,17 @@ func (s *server) scraped(t *testing.T) map[string]float64 {
 
 // scrapedFrom scrapes and gives a function that scrapes again, for what has been
 // added. It waits for the sockets of other tests to be gone.
-func (s *server) scrapedFrom(t *testing.T) (added func() map[string]float64) {
+func scrapedFrom(t *testing.T, s *server) (added func() map[string]float64) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); len(sessions.find(nil)) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("sockets of other tests stay open")
 		}
 	}
-	before := s.scraped(t)
+	before := scraped(t, s)
 	return func() map[string]float64 {
 		t.Helper()
-		samples := s.scraped(t)
+		samples := scraped(t, s)
 		for name := range samples {
 			samples[name] -= before[name]
 		}
@@ -65,7 +65,7 @@ func TestMetrics(t *testing.T) {
 	u := listenUpstream(t)
 	site := "metrics /metrics\nwebsocket /echo {\nmax_connections 2\n}\nwebsocket /pinged {\nkeepalive 20ms 10s\n}\nwebsocket passthrough {\nallowed_origins https://example.com\n}\nreverse_proxy " + u.Addr().String()
 	s := start(t, site)
-	added := s.scrapedFrom(t)
+	added := scrapedFrom(t, s)
 	for _, bad := range [][]string{
 		{"/echo", "Sec-WebSocket-Key", "-"},
 		{"/echo", "Sec-WebSocket-Version", "7"},
@@ -125,7 +125,7 @@ func TestMetrics(t *testing.T) {
 // Passthrough answers that are no sockets count as such.
 func TestMetricsOfDeclined(t *testing.T) {
 	s := start(t, "metrics /metrics\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /app 418")
-	added := s.scrapedFrom(t)
+	added := scrapedFrom(t, s)
 	s.attempt(t, "http1", "/app")
 	if got := added()[metricsPrefix+`handshakes_total{mode="passthrough",result="declined"}`]; got != 1 {
 		t.Errorf("declined is %v, want 1", got)
@@ -181,7 +181,7 @@ func TestDashboard(t *testing.T) {
 	p.bye()
 	s.logs.await(t, "socket closed", 1)
 	labels := make(map[string]map[string]bool) // by metric
-	for sample := range s.scraped(t) {
+	for sample := range scraped(t, s) {
 		name, rest, _ := strings.Cut(sample, "{")
 		if labels[name] == nil {
 			labels[name] = make(map[string]bool)

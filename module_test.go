@@ -1,9 +1,10 @@
 package caddywebsocket
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func TestEchoOnEveryProtocol(t *testing.T) {

@@ -2,7 +2,6 @@ package caddywebsocket
 
 import (
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
 	"net/http/httptest"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 func TestTunnelDeadClient(t *testing.T) {
@@ -53,7 +54,7 @@ func TestTunnelReload(t *testing.T) {
 	s := start(t, site)
 	for i, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			u := &upstream{u.Listener, t}
+			u := u.forTest(t)
 			idle, app := u.tunnel(s, protocol)
 			defer app.rw.Close()
 			// reverse_proxy knows of a connection from when it copies.
@@ -84,7 +85,7 @@ func TestTunnelSurvivesReload(t *testing.T) {
 	s := start(t, site)
 	for i, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			u := &upstream{u.Listener, t}
+			u := u.forTest(t)
 			client, app := u.tunnel(s, protocol)
 			frame := serverFrame(ws.FinBit|byte(ws.OpText), "in two halves")
 			app.write(frame[:5])

@@ -19,7 +19,7 @@ func TestTunnelWhateverTheAnswerSays(t *testing.T) {
 			"Content-Type: text/html\r\n", "Content-Encoding: gzip\r\n",
 		} {
 			t.Run(strings.TrimSpace(strings.ReplaceAll(fields, "\r\n", " ")), func(t *testing.T) {
-				u := &upstream{u.Listener, t}
+				u := u.forTest(t)
 				apps := make(chan *peer)
 				go func() {
 					_, app := u.acceptWith(fields)

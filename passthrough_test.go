@@ -2,13 +2,14 @@ package caddywebsocket
 
 import (
 	"bytes"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	mathrand "math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // randomFrames makes frames of all sorts and sizes.

@@ -3,13 +3,10 @@ package caddywebsocket
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,18 +16,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
 // asCaddy is the environment variable that makes the test binary Caddy.
 const asCaddy = "CADDY_WEBSOCKET_TEST_MAIN"
-
-func init() {
-	if os.Getenv(asCaddy) != "" {
-		caddycmd.Main()
-	}
-}
 
 // A process is Caddy in a process of its own.
 type process struct {
@@ -130,47 +119,6 @@ func (p *process) config(t testing.TB, global, site string) []byte {
 	delete(cfg, "logging")
 	cfg["admin"] = map[string]any{"listen": "unix/" + p.admin, "config": map[string]any{"persist": false}}
 	return mustJSON(cfg)
-}
-
-// call calls the admin API.
-func (p *process) call(method, path string, body []byte) (status int, answer string, err error) {
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return net.Dial("unix", p.admin)
-		},
-	}}
-	req, err := http.NewRequest(method, "http://caddy"+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, "", err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer res.Body.Close()
-	message, err := io.ReadAll(res.Body)
-	return res.StatusCode, string(message), err
-}
-
-// get asks the admin API for something that must be there.
-func (p *process) get(t testing.TB, path string) string {
-	t.Helper()
-	status, answer, err := p.call(http.MethodGet, path, nil)
-	if err != nil || status != http.StatusOK {
-		t.Fatalf("%s: status %d, %v", path, status, err)
-	}
-	return answer
-}
-
-// post calls the admin API for something that must work.
-func (p *process) post(path string, body []byte) error {
-	status, answer, err := p.call(http.MethodPost, path, body)
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%s: status %d: %s", path, status, answer)
-	}
-	return err
 }
 
 // reload replaces the config of the process.

@@ -2,23 +2,11 @@ package caddywebsocket
 
 import (
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"strings"
 	"testing"
-)
 
-// lastAccess waits for one more access log entry than there were before and
-// gives it, and its websocket object.
-func (s *server) lastAccess(t *testing.T, before int) (entry, socket map[string]any) {
-	t.Helper()
-	entries := s.logs.await(t, "handled request", before+1)
-	entry = entries[len(entries)-1]
-	socket, _ = entry["websocket"].(map[string]any)
-	if socket == nil {
-		t.Fatalf("no websocket object in %v", entry)
-	}
-	return entry, socket
-}
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+)
 
 // A frameLog adds up frames as they are on the wire.
 type frameLog struct{ bytes int }
@@ -68,7 +56,7 @@ func TestAccessLog(t *testing.T) {
 				if mode == modeEcho {
 					client = s.dial(t, protocol, "/echo", header...)
 				} else {
-					client, app = (&upstream{u.Listener, t}).tunnel(s, protocol, header...)
+					client, app = u.forTest(t).tunnel(s, protocol, header...)
 				}
 				before := len(s.logs.entries("handled request"))
 				in, out := talkAndClose(client, app, message)

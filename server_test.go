@@ -1,31 +1,20 @@
 package caddywebsocket
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
+	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 
 	_ "github.com/seed-21dbdb71/caddy-websocket/http2"
 )
@@ -139,146 +128,73 @@ func config(t testing.TB, logs, global, site string) []byte {
 	})
 }
 
-func mustJSON(v any) []byte {
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return data
-}
-
-// certificate makes a certificate for 127.0.0.1 and localhost, once, and gives
-// the names of its files.
-var certificate = sync.OnceValues(func() (cert, key string) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		panic(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		panic(err)
-	}
-	cert, key = filepath.Join(tempDir, "cert.pem"), filepath.Join(tempDir, "key.pem")
-	for name, block := range map[string]*pem.Block{
-		cert: {Type: "CERTIFICATE", Bytes: der},
-		key:  {Type: "PRIVATE KEY", Bytes: pkcs8},
-	} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			panic(err)
-		}
-	}
-	return cert, key
-})
-
-// insecure is a client's TLS config for certificate.
-func insecure(protocols ...string) *tls.Config {
-	return &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols}
-}
-
-// A logBuffer holds what Caddy logs in one test.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) Close() error { return nil }
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// entries are the log entries with the given message.
-func (b *logBuffer) entries(msg string) []map[string]any {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var entries []map[string]any
-	for line := range bytes.Lines(b.buf.Bytes()) {
-		var e map[string]any
-		if json.Unmarshal(line, &e) == nil && e["msg"] == msg {
-			entries = append(entries, e)
-		}
-	}
-	return entries
-}
-
-// await waits for n log entries with the given message.
-func (b *logBuffer) await(t *testing.T, msg string, n int) []map[string]any {
+// startForOthers is start for clients in other processes. Caddy may start its
+// HTTP app before its TLS app. Both have started when start returns, but nothing
+// that another process sends tells the race detector so: a request from here does.
+func startForOthers(t *testing.T, site string) *server {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
-	for {
-		if entries := b.entries(msg); len(entries) >= n {
-			return entries
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("%d entries %q in the log, want %d", len(b.entries(msg)), msg, n)
-		case <-time.After(time.Millisecond):
-		}
+	s := start(t, site)
+	s.attempt(t, "http1", "/")
+	return s
+}
+
+// onEveryProtocol runs f on all protocols, over one server with the given site.
+func onEveryProtocol(t *testing.T, site string, f func(t *testing.T, s *server, protocol string)) {
+	t.Helper()
+	s := start(t, site)
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) { f(t, s, protocol) })
 	}
 }
 
-// logBuffers are those of the tests under way, by name.
-var logBuffers sync.Map
-
-// testLog is a log writer for Caddy that writes to a test's logBuffer.
-type testLog struct {
-	Test string `json:"test"`
-}
-
-func (testLog) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "caddy.logging.writers.test", New: func() caddy.Module { return new(testLog) }}
-}
-
-func (l *testLog) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	if !d.AllArgs(&l.Test) {
-		return d.ArgErr()
+// fetch sends a plain request over the named protocol.
+func (s *server) fetch(t *testing.T, protocol, method, path string, header ...string) (*http.Response, string) {
+	t.Helper()
+	url := "https://" + s.secure
+	var transport http.RoundTripper
+	switch protocol {
+	case "http1":
+		url = "http://" + s.plain
+		transport = &http.Transport{DisableCompression: true, DisableKeepAlives: true}
+	case "tls":
+		transport = &http.Transport{DisableCompression: true, DisableKeepAlives: true, TLSClientConfig: insecure("http/1.1")}
+	case "http2":
+		h2 := &http.Transport{DisableCompression: true, ForceAttemptHTTP2: true, TLSClientConfig: insecure("h2")}
+		defer h2.CloseIdleConnections()
+		transport = h2
+	case "http3":
+		url = "https://" + s.h3Address(t)
+		h3 := &http3.Transport{DisableCompression: true, TLSClientConfig: insecure()}
+		defer h3.Close()
+		transport = h3
 	}
-	return nil
+	req, err := http.NewRequestWithContext(t.Context(), method, url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(body)
 }
 
-func (l testLog) String() string    { return "test " + l.Test }
-func (l testLog) WriterKey() string { return "test:" + l.Test }
-
-func (l testLog) OpenWriter() (io.WriteCloser, error) {
-	buffer, ok := logBuffers.Load(l.Test)
-	if !ok {
-		return nil, fmt.Errorf("no test %s", l.Test)
+// dialAll opens a socket on each protocol.
+func (s *server) dialAll(t *testing.T) []*peer {
+	t.Helper()
+	var peers []*peer
+	for _, protocol := range protocols {
+		p := s.dial(t, protocol, "/")
+		p.echo(ws.OpText, "hello")
+		peers = append(peers, p)
 	}
-	return buffer.(*logBuffer), nil
-}
-
-var tempDir string
-
-func TestMain(m *testing.M) {
-	caddy.RegisterModule(testLog{})
-	var err error
-	if tempDir, err = os.MkdirTemp("", "caddy-websocket"); err != nil {
-		panic(err)
-	}
-	// Whatever of the storage Caddy uses goes there, too.
-	os.Setenv("XDG_DATA_HOME", tempDir)
-	os.Setenv("XDG_CONFIG_HOME", tempDir)
-	code := m.Run()
-	os.RemoveAll(tempDir)
-	os.Exit(code)
+	return peers
 }

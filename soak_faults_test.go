@@ -81,27 +81,27 @@ func TestSoakFaults(t *testing.T) {
 	p := startProcess(t, "", soakSite(echoUpstream(t)))
 	for _, path := range []string{"/echo", "/app"} {
 		for range each {
-			p.soakDial(t, p.plain, path).Close()
+			soakDial(t, p, p.plain, path).Close()
 		}
 	}
-	before, closesBefore := p.figures(t), p.closeCounts(t)
+	before, closesBefore := figures(t, p), closeCounts(t, p)
 	network := newLossy(t, p.plain)
 	var wg, connected sync.WaitGroup
 	for _, path := range []string{"/echo", "/app"} {
 		for range each {
 			connected.Add(1)
-			wg.Go(func() { p.vanish(t, network, path, connected.Done) })
-			wg.Go(func() { p.halfClose(t, path) })
-			wg.Go(func() { p.resetInFrame(t, path) })
-			wg.Go(func() { p.stopReading(t, path) })
-			wg.Go(func() { p.writeSlowly(t, path) })
+			wg.Go(func() { vanish(t, p, network, path, connected.Done) })
+			wg.Go(func() { halfClose(t, p, path) })
+			wg.Go(func() { resetInFrame(t, p, path) })
+			wg.Go(func() { stopReading(t, p, path) })
+			wg.Go(func() { writeSlowly(t, p, path) })
 		}
 	}
 	connected.Wait()
 	network.swallowed.Store(true)
 	wg.Wait()
-	p.expectBack(t, before)
-	closes := p.closeCounts(t)
+	expectBack(t, p, before)
+	closes := closeCounts(t, p)
 	for cause := range closes {
 		closes[cause] -= closesBefore[cause]
 	}
@@ -111,7 +111,7 @@ func TestSoakFaults(t *testing.T) {
 	}
 }
 
-func (p *process) soakDial(t *testing.T, address, path string) *websocket.Conn {
+func soakDial(t *testing.T, p *process, address, path string) *websocket.Conn {
 	conn, _, err := smallDialer.Dial("ws://"+address+path, nil)
 	if err != nil {
 		t.Error(err)
@@ -128,8 +128,8 @@ func (p *process) soakDial(t *testing.T, address, path string) *websocket.Conn {
 }
 
 // vanish is a client whose packets get lost from some moment on.
-func (p *process) vanish(t *testing.T, network *lossy, path string, connected func()) {
-	conn := p.soakDial(t, network.Addr().String(), path)
+func vanish(t *testing.T, p *process, network *lossy, path string, connected func()) {
+	conn := soakDial(t, p, network.Addr().String(), path)
 	connected()
 	if conn == nil {
 		return
@@ -147,8 +147,8 @@ func isTimeout(err error) bool {
 }
 
 // halfClose is a client that sends the end of its stream and goes on reading.
-func (p *process) halfClose(t *testing.T, path string) {
-	conn := p.soakDial(t, p.plain, path)
+func halfClose(t *testing.T, p *process, path string) {
+	conn := soakDial(t, p, p.plain, path)
 	if conn == nil {
 		return
 	}
@@ -161,8 +161,8 @@ func (p *process) halfClose(t *testing.T, path string) {
 }
 
 // resetInFrame is a client that crashes while it sends.
-func (p *process) resetInFrame(t *testing.T, path string) {
-	conn := p.soakDial(t, p.plain, path)
+func resetInFrame(t *testing.T, p *process, path string) {
+	conn := soakDial(t, p, p.plain, path)
 	if conn == nil {
 		return
 	}
@@ -175,8 +175,8 @@ func (p *process) resetInFrame(t *testing.T, path string) {
 // stopReading is a client that sends and doesn't take what comes back. Its own
 // system may hide the end from it for minutes: while its receive buffer is full,
 // Linux drops the segments that tell of it.
-func (p *process) stopReading(t *testing.T, path string) {
-	conn := p.soakDial(t, p.plain, path)
+func stopReading(t *testing.T, p *process, path string) {
+	conn := soakDial(t, p, p.plain, path)
 	if conn == nil {
 		return
 	}
@@ -190,8 +190,8 @@ func (p *process) stopReading(t *testing.T, path string) {
 
 // writeSlowly is a client that takes longer for a frame than keepalive waits for
 // a word, and keeps its socket.
-func (p *process) writeSlowly(t *testing.T, path string) {
-	conn := p.soakDial(t, p.plain, path)
+func writeSlowly(t *testing.T, p *process, path string) {
+	conn := soakDial(t, p, p.plain, path)
 	if conn == nil {
 		return
 	}
@@ -222,12 +222,12 @@ func TestSoakUpstream(t *testing.T) {
 	address := ln.Addr().String()
 	app := serveEchoOn(ln)
 	p := startProcess(t, "", soakSite(address))
-	p.soakDial(t, p.plain, "/app").Close()
-	before := p.figures(t)
+	soakDial(t, p, p.plain, "/app").Close()
+	before := figures(t, p)
 	for range rounds {
 		var wg sync.WaitGroup
 		for range sockets {
-			conn := p.soakDial(t, p.plain, "/app")
+			conn := soakDial(t, p, p.plain, "/app")
 			if conn == nil {
 				t.FailNow()
 			}
@@ -249,7 +249,7 @@ func TestSoakUpstream(t *testing.T) {
 	}
 	app.kill()
 	t.Logf("%d times %d sockets ended with 1012", rounds, sockets)
-	p.expectBack(t, before)
+	expectBack(t, p, before)
 }
 
 // An echoApp is an upstream that can be killed.

@@ -21,20 +21,20 @@ import (
 func TestSoakStorm(t *testing.T) {
 	const sockets, dialers = 10_000, 50
 	p := startProcess(t, "", "websocket {\nkeepalive 10s 60s\n}")
-	p.storm(t, 100, 10)
-	before := p.figures(t)
+	storm(t, p, 100, 10)
+	before := figures(t, p)
 	for range 2 {
 		start := time.Now()
-		held := p.storm(t, sockets, dialers)
+		held := storm(t, p, sockets, dialers)
 		t.Logf("%d sockets in %v, %d B of live memory and %d B of resident memory each", sockets,
 			time.Since(start).Round(time.Millisecond), (held.live-before.live)/sockets, (held.resident-before.resident)/sockets)
-		p.expectBack(t, before)
+		expectBack(t, p, before)
 	}
 }
 
 // storm opens sockets, waits until all have been pinged, and drops them. It
 // gives the figures at the height of it.
-func (p *process) storm(t *testing.T, sockets, dialers int) figure {
+func storm(t *testing.T, p *process, sockets, dialers int) figure {
 	t.Helper()
 	var (
 		wg, pinged sync.WaitGroup
@@ -72,7 +72,7 @@ func (p *process) storm(t *testing.T, sockets, dialers int) figure {
 		})
 	}
 	pinged.Wait()
-	held := p.figures(t)
+	held := figures(t, p)
 	close(drop)
 	wg.Wait()
 	if n := failures.Load(); n > 0 {
@@ -114,7 +114,7 @@ func holdSocket(conn *websocket.Conn, how int, pinged func(), drop <-chan struct
 // Handshakes over the limit don't disturb those who are in.
 func TestSoakFlood(t *testing.T) {
 	p := startProcess(t, "", "websocket {\nmax_connections 40\n}")
-	before := p.figures(t)
+	before := figures(t, p)
 	var (
 		stop              atomic.Bool
 		talkers, floods   sync.WaitGroup
@@ -123,7 +123,7 @@ func TestSoakFlood(t *testing.T) {
 	for i := range 40 {
 		peer := p.dial(t, protocols[i%2], "/") // plain and secure site: 20 each
 		talkers.Go(func() {
-			if err := peer.talk(&stop, time.Millisecond, &messages); err != nil {
+			if err := talk(peer, &stop, time.Millisecond, &messages); err != nil {
 				t.Error(err)
 			}
 			peer.rw.Close()
@@ -153,7 +153,7 @@ func TestSoakFlood(t *testing.T) {
 	for _, s := range p.listed(t, "") {
 		p.call(http.MethodDelete, fmt.Sprint("/websocket/sessions/", s["id"]), nil)
 	}
-	p.expectBack(t, before)
+	expectBack(t, p, before)
 }
 
 // 200 reloads go by while 50 clients echo.
@@ -163,7 +163,7 @@ func TestSoakReloads(t *testing.T) {
 		p.dial(t, protocol, "/").bye()
 	}
 	p.reload(t, "", "websocket {\nkeepalive 500ms 30s\n}\nheader X-Config first")
-	before := p.figures(t)
+	before := figures(t, p)
 	var (
 		stop     atomic.Bool
 		wg       sync.WaitGroup
@@ -172,7 +172,7 @@ func TestSoakReloads(t *testing.T) {
 	for i := range 50 {
 		peer := p.dial(t, protocols[i%len(protocols)], "/")
 		wg.Go(func() {
-			if err := peer.talk(&stop, time.Millisecond, &messages); err != nil {
+			if err := talk(peer, &stop, time.Millisecond, &messages); err != nil {
 				t.Errorf("%s: %v", peer.name, err)
 			}
 			peer.rw.Close()
@@ -186,7 +186,7 @@ func TestSoakReloads(t *testing.T) {
 	stop.Store(true)
 	wg.Wait()
 	t.Logf("200 reloads in %v, %d messages echoed", took.Round(time.Millisecond), messages.Load())
-	p.expectBack(t, before)
+	expectBack(t, p, before)
 }
 
 // SIGTERM comes in the middle of 1,000 active sockets: each is told.
@@ -209,7 +209,7 @@ func TestSoakExit(t *testing.T) {
 	}
 	for _, peer := range peers {
 		wg.Go(func() {
-			err := peer.talk(&stop, 2*time.Second, &messages)
+			err := talk(peer, &stop, 2*time.Second, &messages)
 			var closed *ws.PeerClose
 			if errors.As(err, &closed) && closed.Code == 1012 {
 				told.Add(1)

@@ -35,7 +35,7 @@ func (f figure) String() string {
 }
 
 // figures asks the process.
-func (p *process) figures(t *testing.T) figure {
+func figures(t *testing.T, p *process) figure {
 	t.Helper()
 	answer := p.get(t, "/debug/pprof/goroutine?debug=1")
 	var f figure
@@ -55,11 +55,11 @@ const (
 )
 
 // expectBack makes sure that the process holds no more than it did before.
-func (p *process) expectBack(t *testing.T, before figure) {
+func expectBack(t *testing.T, p *process, before figure) {
 	t.Helper()
 	var now figure
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		now = p.figures(t)
+		now = figures(t, p)
 		if now.goroutines <= before.goroutines+spareGoroutines && now.live <= before.live+spareMemory {
 			break
 		}
@@ -74,7 +74,7 @@ func (p *process) expectBack(t *testing.T, before figure) {
 }
 
 // closes are the closes that the process has counted, by cause.
-func (p *process) closeCounts(t *testing.T) map[string]int {
+func closeCounts(t *testing.T, p *process) map[string]int {
 	t.Helper()
 	answer := p.get(t, "/metrics")
 	counts := make(map[string]int)
@@ -95,7 +95,7 @@ func (p *process) closeCounts(t *testing.T) map[string]int {
 // talk echoes messages of all sizes, with a pause between two, and answers pings,
 // until stop is set or the socket ends, which is an error. It counts the
 // messages.
-func (p *peer) talk(stop *atomic.Bool, pause time.Duration, messages *atomic.Int64) error {
+func talk(p *peer, stop *atomic.Bool, pause time.Duration, messages *atomic.Int64) error {
 	rng := mathrand.New(mathrand.NewPCG(1, uint64(messages.Load())))
 	for !stop.Load() {
 		size := []int{0, 5, 125, 126, 4096, 65535, 65536, 200_000}[rng.IntN(8)]
@@ -109,7 +109,7 @@ func (p *peer) talk(stop *atomic.Bool, pause time.Duration, messages *atomic.Int
 			if err != nil {
 				return fmt.Errorf("reading: %w", err)
 			}
-			if done, err := p.take(f, &got); err != nil {
+			if done, err := takeFrame(p, f, &got); err != nil {
 				return err
 			} else if done {
 				break
@@ -124,9 +124,9 @@ func (p *peer) talk(stop *atomic.Bool, pause time.Duration, messages *atomic.Int
 	return nil
 }
 
-// take deals with a frame in the middle of talk and reports whether a message
+// takeFrame deals with a frame in the middle of talk and reports whether a message
 // has ended with it.
-func (p *peer) take(f frame, got *[]byte) (done bool, err error) {
+func takeFrame(p *peer, f frame, got *[]byte) (done bool, err error) {
 	switch f.op() {
 	case ws.OpPing:
 		_, err = p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpPong), f.payload))

@@ -25,11 +25,11 @@ func TestStackOfIdleSocket(t *testing.T) {
 	} {
 		t.Run(site.name, func(t *testing.T) {
 			p := startProcess(t, "", site.config)
-			p.pingedSockets(t, 20)
-			before := p.stacks(t)
+			pingedSockets(t, p, 20)
+			before := stacks(t, p)
 			const sockets = 200
-			p.pingedSockets(t, sockets)
-			if each := (p.stacks(t) - before) / sockets; each > site.most {
+			pingedSockets(t, p, sockets)
+			if each := (stacks(t, p) - before) / sockets; each > site.most {
 				t.Errorf("a socket takes %d bytes of stack, want %d at most", each, site.most)
 			}
 		})
@@ -38,7 +38,7 @@ func TestStackOfIdleSocket(t *testing.T) {
 
 // stacks is what all stacks of the process take, in bytes, when collections have
 // halved those that are large.
-func (p *process) stacks(t *testing.T) int64 {
+func stacks(t *testing.T, p *process) int64 {
 	t.Helper()
 	p.memstats(t)
 	return int64(p.memstats(t).StackInuse)
@@ -46,7 +46,7 @@ func (p *process) stacks(t *testing.T) int64 {
 
 // pingedSockets opens n sockets that have had a message each and have answered a
 // Ping.
-func (p *process) pingedSockets(t *testing.T, n int) {
+func pingedSockets(t *testing.T, p *process, n int) {
 	t.Helper()
 	pinged := make(chan struct{}, n)
 	for range n {

@@ -3,12 +3,13 @@ package caddywebsocket
 import (
 	"bufio"
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // An upstream is an application that a test speaks for, frame by frame.
@@ -26,6 +27,9 @@ func listenUpstream(t *testing.T) *upstream {
 	t.Cleanup(func() { ln.Close() })
 	return &upstream{ln, t}
 }
+
+// forTest is the same upstream, for a subtest.
+func (u *upstream) forTest(t *testing.T) *upstream { return &upstream{u.Listener, t} }
 
 // accept accepts the next handshake and gives the application's end of it.
 func (u *upstream) accept() *peer {
@@ -117,7 +121,7 @@ func onEveryTunnel(t *testing.T, options string, f func(t *testing.T, s *server,
 	s := start(t, fmt.Sprintf("websocket passthrough {\nallowed_origins *\n%s\n}\nrespond /no-socket 204\nreverse_proxy %s", options, u.Addr()))
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			u := &upstream{u.Listener, t}
+			u := u.forTest(t)
 			f(t, s, u, protocol)
 		})
 	}

@@ -1,0 +1,5 @@
+package caddywebsocket
+
+import "testing"
+
+func TestMain(m *testing.M) { runTests(m) }

@@ -1,0 +1,88 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"compress/flate"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// letters makes text of n bytes that doesn't repeat itself much.
+func letters(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		b.WriteString(strconv.Itoa(i * 7919))
+	}
+	return b.String()[:n]
+}
+
+// noise makes n bytes that can't be compressed.
+func noise(n int) string {
+	random := mathrand.NewChaCha8([32]byte{})
+	p := make([]byte, n)
+	random.Read(p)
+	return string(p)
+}
+
+// records makes n bytes of the text that applications send most.
+func records(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, `{"id":%d,"symbol":"%s","price":%.2f,"active":%t},`,
+			i, []string{"AAPL", "MSFT", "GOOG", "TSLA"}[i*7919>>3&3], float64(i*7919%100_000)/100, i&4 == 0)
+	}
+	return b.String()[:n]
+}
+
+// A message's compressed data end with flushed, which isn't sent (RFC 7692 §7.2.1).
+// inflateTail puts it back and ends the data with an empty block.
+const (
+	flushed     = "\x00\x00\xff\xff"
+	inflateTail = flushed + "\x01\x00\x00\xff\xff"
+)
+
+// deflateMessage compresses as a client does, into one frame's payload.
+func deflateMessage(message string) []byte {
+	var b bytes.Buffer
+	w, _ := flate.NewWriter(&b, flate.BestCompression)
+	w.Write([]byte(message))
+	w.Flush()
+	return bytes.TrimSuffix(b.Bytes(), []byte(flushed))
+}
+
+// inflateMessage undoes deflateMessage.
+func inflateMessage(t *testing.T, payload []byte) string {
+	t.Helper()
+	message, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader(inflateTail))))
+	if err != nil {
+		t.Fatalf("inflating: %v", err)
+	}
+	return string(message)
+}
+
+// inflateAll inflates a message. A block that is marked as the last doesn't end
+// it.
+func inflateAll(payload []byte) (message []byte, code int) {
+	in := bytes.NewReader(append(bytes.Clone(payload), inflateTail...))
+	for in.Len() > len(inflateTail) || message == nil {
+		part, err := io.ReadAll(io.LimitReader(flate.NewReader(in), enough))
+		message = append(message, part...)
+		if len(message) >= enough {
+			return nil, 1009
+		}
+		if err != nil {
+			return nil, 1007
+		}
+		if message == nil {
+			message = []byte{}
+		}
+	}
+	return message, 0
+}
+
+// enough is more than any test sends in a message, and little enough to inflate.
+const enough = 2 << 20

@@ -1,0 +1,92 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"testing"
+)
+
+// call calls the admin API.
+func (p *process) call(method, path string, body []byte) (status int, answer string, err error) {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return net.Dial("unix", p.admin)
+		},
+	}}
+	req, err := http.NewRequest(method, "http://caddy"+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	message, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(message), err
+}
+
+// get asks the admin API for something that must be there.
+func (p *process) get(t testing.TB, path string) string {
+	t.Helper()
+	status, answer, err := p.call(http.MethodGet, path, nil)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("%s: status %d, %v", path, status, err)
+	}
+	return answer
+}
+
+// post calls the admin API for something that must work.
+func (p *process) post(path string, body []byte) error {
+	status, answer, err := p.call(http.MethodPost, path, body)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s: status %d: %s", path, status, answer)
+	}
+	return err
+}
+
+// listed asks the admin API for sessions.
+func (p *process) listed(t *testing.T, query string) []map[string]any {
+	t.Helper()
+	status, answer, err := p.call(http.MethodGet, "/websocket/sessions"+query, nil)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("%s: status %d, %v: %s", query, status, err, answer)
+	}
+	var list []map[string]any
+	if err := json.Unmarshal([]byte(answer), &list); err != nil || list == nil {
+		t.Fatalf("%s: %v in %s", query, err, answer)
+	}
+	return list
+}
+
+// memstats are those of the process after a collection.
+func (p *process) memstats(t testing.TB) runtime.MemStats {
+	t.Helper()
+	p.get(t, "/debug/pprof/heap?gc=1")
+	var vars struct{ Memstats runtime.MemStats }
+	if err := json.Unmarshal([]byte(p.get(t, "/debug/vars")), &vars); err != nil {
+		t.Fatal(err)
+	}
+	return vars.Memstats
+}
+
+// closes closes sessions and makes sure that it was so many.
+func (p *process) closes(t *testing.T, what string, want int) {
+	t.Helper()
+	status, answer, err := p.call(http.MethodDelete, "/websocket/sessions"+what, nil)
+	var got struct{ Closing int }
+	if err == nil {
+		err = json.Unmarshal([]byte(answer), &got)
+	}
+	if err != nil || status != http.StatusOK || got.Closing != want {
+		t.Fatalf("%s: status %d, %v: %s, want %d closing", what, status, err, answer, want)
+	}
+}

@@ -1,0 +1,109 @@
+package caddywebsocket
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// A logBuffer holds what Caddy logs in one test.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) Close() error { return nil }
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// entries are the log entries with the given message.
+func (b *logBuffer) entries(msg string) []map[string]any {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var entries []map[string]any
+	for line := range bytes.Lines(b.buf.Bytes()) {
+		var e map[string]any
+		if json.Unmarshal(line, &e) == nil && e["msg"] == msg {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+// await waits for n log entries with the given message.
+func (b *logBuffer) await(t *testing.T, msg string, n int) []map[string]any {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		if entries := b.entries(msg); len(entries) >= n {
+			return entries
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%d entries %q in the log, want %d", len(b.entries(msg)), msg, n)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// logBuffers are those of the tests under way, by name.
+var logBuffers sync.Map
+
+// testLog is a log writer for Caddy that writes to a test's logBuffer.
+type testLog struct {
+	Test string `json:"test"`
+}
+
+func (testLog) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.logging.writers.test", New: func() caddy.Module { return new(testLog) }}
+}
+
+func (l *testLog) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&l.Test) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func (l testLog) String() string { return "test " + l.Test }
+
+func (l testLog) WriterKey() string { return "test:" + l.Test }
+
+func (l testLog) OpenWriter() (io.WriteCloser, error) {
+	buffer, ok := logBuffers.Load(l.Test)
+	if !ok {
+		return nil, fmt.Errorf("no test %s", l.Test)
+	}
+	return buffer.(*logBuffer), nil
+}
+
+// lastAccess waits for one more access log entry than there were before and
+// gives it, and its websocket object.
+func (s *server) lastAccess(t *testing.T, before int) (entry, socket map[string]any) {
+	t.Helper()
+	entries := s.logs.await(t, "handled request", before+1)
+	entry = entries[len(entries)-1]
+	socket, _ = entry["websocket"].(map[string]any)
+	if socket == nil {
+		t.Fatalf("no websocket object in %v", entry)
+	}
+	return entry, socket
+}
