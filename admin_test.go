@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // adminSite has an echo and an application that asks for a password.
@@ -25,40 +26,40 @@ const adminSite = `websocket /echo {
 	reverse_proxy `
 
 // startAdmin starts Caddy with a socket on each protocol and one of alice's.
-func startAdmin(t *testing.T) (p *process, echoes map[string]*peer, client, app *peer) {
+func startAdmin(t *testing.T) (p *wstest.Process, echoes map[string]*wstest.Peer, client, app *wstest.Peer) {
 	t.Helper()
-	u := listenUpstream(t)
-	p = startProcess(t, "", adminSite+u.Addr().String())
-	if list := p.listed(t, ""); len(list) != 0 {
+	u := wstest.ListenUpstream(t)
+	p = wstest.StartProcess(t, "", adminSite+u.Addr().String())
+	if list := p.Sessions(t, ""); len(list) != 0 {
 		t.Errorf("sessions before there are any: %v", list)
 	}
-	echoes = make(map[string]*peer)
-	for _, protocol := range protocols {
-		echoes[protocol] = p.dial(t, protocol, "/echo", "Sec-WebSocket-Protocol", "chat")
-		echoes[protocol].echo(ws.OpText, "hello")
+	echoes = make(map[string]*wstest.Peer)
+	for _, protocol := range wstest.Protocols {
+		echoes[protocol] = p.Dial(t, protocol, "/echo", "Sec-WebSocket-Protocol", "chat")
+		echoes[protocol].Echo(ws.OpText, "hello")
 	}
-	apps := make(chan *peer)
-	go func() { apps <- u.accept() }()
-	client = p.dial(t, "http1", "/app", "Authorization", "Basic YWxpY2U6aGljY3Vw") // alice:hiccup
+	apps := make(chan *wstest.Peer)
+	go func() { apps <- u.AcceptSocket() }()
+	client = p.Dial(t, "http1", "/app", "Authorization", "Basic YWxpY2U6aGljY3Vw") // alice:hiccup
 	app = <-apps
-	client.send(ws.OpText, "hello")
-	app.expectMasked(ws.OpText, "hello")
+	client.Send(ws.OpText, "hello")
+	app.ExpectMasked(ws.OpText, "hello")
 	return p, echoes, client, app
 }
 
 func TestAdminAPI(t *testing.T) {
 	p, _, client, _ := startAdmin(t)
-	defer client.rw.Close()
-	list := p.listed(t, "")
-	if len(list) != len(protocols)+1 {
-		t.Fatalf("%d sessions, want %d", len(list), len(protocols)+1)
+	defer client.Conn.Close()
+	list := p.Sessions(t, "")
+	if len(list) != len(wstest.Protocols)+1 {
+		t.Fatalf("%d sessions, want %d", len(list), len(wstest.Protocols)+1)
 	}
 	for i, proto := range []string{"HTTP/1.1", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
 		if list[i]["proto"] != proto || list[i]["messages_sent"] != 1.0 || list[i]["subprotocol"] != "chat" {
 			t.Errorf("session %d: %v, want %s, one message, chat", i, list[i], proto)
 		}
 	}
-	last := list[len(protocols)]
+	last := list[len(wstest.Protocols)]
 	for name, want := range map[string]any{
 		"mode": "passthrough", "host": "127.0.0.1", "path": "/app", "client_ip": "127.0.0.1", "user_id": "alice",
 		"messages_received": 1.0, "bytes_received": 5.0, "messages_sent": 0.0, "closed_by": "", "compression": false,
@@ -76,44 +77,44 @@ func TestAdminAPI(t *testing.T) {
 		"?subprotocol=chat": 4, "?subprotocol=": 1, "?path=/app": 1, "?user_id=alice": 1, "?user_id=bob": 0,
 		"?mode=echo&limit=2": 2, "?limit=100": 5, "?mode=echo&path=/app": 0,
 	} {
-		if got := p.listed(t, query); len(got) != want {
+		if got := p.Sessions(t, query); len(got) != want {
 			t.Errorf("%s: %d sessions, want %d", query, len(got), want)
 		}
 	}
-	if oldest := p.listed(t, "?limit=1"); oldest[0]["id"] != list[0]["id"] {
+	if oldest := p.Sessions(t, "?limit=1"); oldest[0]["id"] != list[0]["id"] {
 		t.Errorf("the list begins with %v, want %v", oldest[0]["id"], list[0]["id"])
 	}
 	id := list[0]["id"].(string)
-	if status, answer, _ := p.call(http.MethodGet, "/websocket/sessions/"+id, nil); status != 200 || !strings.Contains(answer, id) {
+	if status, answer, _ := p.Call(http.MethodGet, "/websocket/sessions/"+id, nil); status != 200 || !strings.Contains(answer, id) {
 		t.Errorf("one session: %d %s", status, answer)
 	}
 }
 
 func TestAdminAPICloses(t *testing.T) {
 	p, echoes, client, app := startAdmin(t)
-	id := p.listed(t, "?limit=1")[0]["id"].(string)
-	p.closes(t, "/"+id+"?code=4001&reason=logged+out", 1)
-	echoes["http1"].expectClose(4001, "logged out")
-	echoes["http1"].answerClose(4001)
-	echoes["http1"].expectEnd()
-	echoes["http1"].rw.Close()
-	for len(p.listed(t, "?mode=echo")) > len(protocols)-1 {
+	id := p.Sessions(t, "?limit=1")[0]["id"].(string)
+	p.CloseSessions(t, "/"+id+"?code=4001&reason=logged+out", 1)
+	echoes["http1"].ExpectClose(4001, "logged out")
+	echoes["http1"].AnswerClose(4001)
+	echoes["http1"].ExpectEnd()
+	echoes["http1"].Conn.Close()
+	for len(p.Sessions(t, "?mode=echo")) > len(wstest.Protocols)-1 {
 		time.Sleep(time.Millisecond)
 	}
-	p.closes(t, "?user_id=alice", 1)
-	client.expectClose(1008, "")
-	app.expectMasked(ws.OpClose, string(ws.ClosePayload(1008, "")))
-	app.rw.Close()
-	p.closes(t, "?mode=echo&reason="+url.QueryEscape(strings.Repeat("é", 61)), len(protocols)-1)
-	for _, protocol := range protocols[1:] {
-		echoes[protocol].expectClose(1008, strings.Repeat("é", 61))
-		echoes[protocol].rw.Close()
+	p.CloseSessions(t, "?user_id=alice", 1)
+	client.ExpectClose(1008, "")
+	app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1008, "")))
+	app.Conn.Close()
+	p.CloseSessions(t, "?mode=echo&reason="+url.QueryEscape(strings.Repeat("é", 61)), len(wstest.Protocols)-1)
+	for _, protocol := range wstest.Protocols[1:] {
+		echoes[protocol].ExpectClose(1008, strings.Repeat("é", 61))
+		echoes[protocol].Conn.Close()
 	}
 }
 
 func TestAdminAPIErrors(t *testing.T) {
-	p := startProcess(t, "", "websocket")
-	p.dial(t, "http1", "/").echo(ws.OpText, "hello")
+	p := wstest.StartProcess(t, "", "websocket")
+	p.Dial(t, "http1", "/").Echo(ws.OpText, "hello")
 	for _, c := range []struct {
 		request string
 		status  int
@@ -140,7 +141,7 @@ func TestAdminAPIErrors(t *testing.T) {
 		{"DELETE ?mode=echo&reason=%ff", 400, "reason: it must be UTF-8"},
 	} {
 		method, path, _ := strings.Cut(c.request, " ")
-		status, answer, err := p.call(method, "/websocket/sessions"+path, nil)
+		status, answer, err := p.Call(method, "/websocket/sessions"+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,17 +153,17 @@ func TestAdminAPIErrors(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d %s", c.request, status, body.Error, c.status, c.err)
 		}
 	}
-	if list := p.listed(t, ""); len(list) != 1 || list[0]["closed_by"] != "" {
+	if list := p.Sessions(t, ""); len(list) != 1 || list[0]["closed_by"] != "" {
 		t.Errorf("an error closed something: %v", list)
 	}
 }
 
 // A variable that isn't set in a script selects nothing, rather than all.
 func TestAdminAPIEmptyFilter(t *testing.T) {
-	p := startProcess(t, "", "websocket")
-	p.dial(t, "http1", "/").echo(ws.OpText, "hello")
+	p := wstest.StartProcess(t, "", "websocket")
+	p.Dial(t, "http1", "/").Echo(ws.OpText, "hello")
 	for _, name := range filterNames {
-		status, answer, err := p.call(http.MethodDelete, "/websocket/sessions?"+name+"=", nil)
+		status, answer, err := p.Call(http.MethodDelete, "/websocket/sessions?"+name+"=", nil)
 		if want := http.StatusBadRequest; err != nil || name != "subprotocol" && status != want {
 			t.Errorf("%s: status %d, %v: %s, want %d", name, status, err, answer, want)
 		}

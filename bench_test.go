@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // The benchmarks below compare passthrough with plain reverse_proxy: Caddy in a
@@ -23,9 +24,9 @@ import (
 const benchSite = "respond /no-socket 204\nwebsocket /supervised passthrough {\nallowed_origins *\n}\nreverse_proxy %s"
 
 // dialBench opens a socket over plain HTTP/1.1.
-func dialBench(b *testing.B, p *process, path string) net.Conn {
+func dialBench(b *testing.B, p *wstest.Process, path string) net.Conn {
 	b.Helper()
-	conn, _, err := websocket.DefaultDialer.Dial("ws://"+p.plain+path, nil)
+	conn, _, err := websocket.DefaultDialer.Dial("ws://"+p.Plain+path, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -54,19 +55,19 @@ func cpuTime(b *testing.B, pid int) int64 {
 func BenchmarkPassthroughCPU(b *testing.B) {
 	for _, size := range []int{125, 4 << 10, 64 << 10, 1 << 20} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			p := startProcess(b, "", fmt.Sprintf(benchSite, echoUpstream(b)))
+			p := wstest.StartProcess(b, "", fmt.Sprintf(benchSite, wstest.EchoUpstream(b)))
 			plain, supervised := dialBench(b, p, "/plain"), dialBench(b, p, "/supervised")
-			message := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, size))
+			message := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, size))
 			reply := make([]byte, ws.HeaderLen(size)+size)
 			round := func(conn net.Conn, n int) int64 {
-				before := cpuTime(b, p.cmd.Process.Pid)
+				before := cpuTime(b, p.Cmd.Process.Pid)
 				for range n {
 					go conn.Write(message)
 					if _, err := io.ReadFull(conn, reply); err != nil {
 						b.Fatal(err)
 					}
 				}
-				return cpuTime(b, p.cmd.Process.Pid) - before
+				return cpuTime(b, p.Cmd.Process.Pid) - before
 			}
 			// Short rounds in turn, so that both have the same weather.
 			n := max(5, min(1000, 8<<20/size))
@@ -91,10 +92,10 @@ func BenchmarkPassthroughIdle(b *testing.B) {
 	for b.Loop() {
 		var resident, live [2]float64
 		for i, path := range []string{"/plain", "/supervised"} {
-			p := startProcess(b, "", fmt.Sprintf(benchSite, echoUpstream(b)))
+			p := wstest.StartProcess(b, "", fmt.Sprintf(benchSite, wstest.EchoUpstream(b)))
 			open := func() {
 				conn := dialBench(b, p, path)
-				conn.Write(clientFrame(ws.FinBit|byte(ws.OpText), []byte("hello")))
+				conn.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("hello")))
 				if _, err := io.ReadFull(conn, make([]byte, 2+len("hello"))); err != nil {
 					b.Fatal(err)
 				}
@@ -121,9 +122,9 @@ func BenchmarkPassthroughIdle(b *testing.B) {
 
 // memory is the resident memory of a Caddy, as it is, and then its live heap
 // and stacks after a collection, in bytes.
-func memory(b testing.TB, p *process) (resident, live int64) {
+func memory(b testing.TB, p *wstest.Process) (resident, live int64) {
 	b.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.Cmd.Process.Pid))
 	if err != nil {
 		b.Skip("this system doesn't tell the memory of another process")
 	}
@@ -131,6 +132,6 @@ func memory(b testing.TB, p *process) (resident, live int64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	stats := p.memstats(b)
+	stats := p.MemStats(b)
 	return pages * int64(os.Getpagesize()), int64(stats.HeapAlloc + stats.StackInuse)
 }

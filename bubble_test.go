@@ -9,20 +9,21 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"go.uber.org/zap"
 )
 
 // pipe opens a socket of handler h over a net.Pipe. In a synctest bubble, where
 // it is meant to be used, time passes when all are waiting, and the test fails
 // if a goroutine is left in the end.
-func pipe(t *testing.T, h *Handler) *peer {
+func pipe(t *testing.T, h *Handler) *wstest.Peer {
 	t.Helper()
 	server, client := net.Pipe()
 	return pipeOver(t, h, server, client)
 }
 
 // pipeOver is pipe with the two ends given.
-func pipeOver(t *testing.T, h *Handler, server, client net.Conn) *peer {
+func pipeOver(t *testing.T, h *Handler, server, client net.Conn) *wstest.Peer {
 	t.Helper()
 	provision(t, h)
 	return pipeSession(t, newSession(h, httptest.NewRequest("GET", "/", nil)), server, client)
@@ -43,7 +44,7 @@ func provision(t *testing.T, h *Handler) {
 }
 
 // pipeSession has s echo over the ends of a pipe.
-func pipeSession(t *testing.T, s *session, server, client net.Conn) *peer {
+func pipeSession(t *testing.T, s *session, server, client net.Conn) *wstest.Peer {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -58,7 +59,7 @@ func pipeSession(t *testing.T, s *session, server, client net.Conn) *peer {
 		client.Close()
 		<-done
 	})
-	return newPeer(t, "pipe", client)
+	return wstest.NewPeer(t, "pipe", client)
 }
 
 // bubble runs f in a synctest bubble, and what it leaves for Cleanup, too.

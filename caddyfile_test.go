@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"go.uber.org/zap"
 )
 
@@ -213,14 +214,14 @@ func TestConfigLimits(t *testing.T) {
 }
 
 func TestPassthroughWarnsOfAnyOrigin(t *testing.T) {
-	s := start(t, `
+	s := wstest.Start(t, `
 		websocket /any passthrough
 		websocket /meant passthrough {
 			allowed_origins *
 		}
 		websocket /echo
 	`)
-	entries := s.logs.entries("pages of any origin may open sockets with their visitors' cookies; " +
+	entries := s.Logs.Entries("pages of any origin may open sockets with their visitors' cookies; " +
 		"name the origins in allowed_origins, or write '*' there if that is meant")
 	if len(entries) != 2 { // one for each server
 		t.Fatalf("%d warnings, want 2", len(entries))

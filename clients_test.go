@@ -12,6 +12,7 @@ import (
 	coder "github.com/coder/websocket"
 	"github.com/lxzan/gws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // A client is a WebSocket library that others use.
@@ -40,11 +41,11 @@ type coderClient struct {
 
 func dialCoder(t *testing.T, url string, compression bool) client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), wstest.Timeout)
 	t.Cleanup(cancel)
 	c := &coderClient{ctx: ctx}
 	options := &coder.DialOptions{
-		HTTPClient:   &http.Client{Transport: &http.Transport{TLSClientConfig: insecure("http/1.1")}},
+		HTTPClient:   &http.Client{Transport: &http.Transport{TLSClientConfig: wstest.InsecureTLS("http/1.1")}},
 		Subprotocols: []string{"chat", "json"},
 	}
 	if compression {
@@ -139,7 +140,7 @@ func dialGws(t *testing.T, url string, compression bool) client {
 	t.Helper()
 	c := &gwsClient{messages: make(chan gwsMessage, 10), pongs: make(chan string, 10), closed: make(chan error, 1)}
 	conn, res, err := gws.NewClient(c, &gws.ClientOption{
-		Addr: url, TlsConfig: insecure("http/1.1"), CheckUtf8Enabled: true,
+		Addr: url, TlsConfig: wstest.InsecureTLS("http/1.1"), CheckUtf8Enabled: true,
 		RequestHeader: http.Header{"Sec-Websocket-Protocol": {"chat, json"}},
 		PermessageDeflate: gws.PermessageDeflate{
 			Enabled: compression, Threshold: 1, ServerContextTakeover: true, // not the client: its window takes in the Pongs that it sends
@@ -179,7 +180,7 @@ func (c *gwsClient) receive() (ws.Opcode, []byte, error) {
 	case err := <-c.closed:
 		c.closed <- err
 		return 0, nil, err
-	case <-time.After(patience):
+	case <-time.After(wstest.Timeout):
 		return 0, nil, io.ErrNoProgress
 	}
 }
@@ -194,7 +195,7 @@ func (c *gwsClient) ping() error {
 			return fmt.Errorf("pong %q", payload)
 		}
 		return nil
-	case <-time.After(patience):
+	case <-time.After(wstest.Timeout):
 		return io.ErrNoProgress
 	}
 }
@@ -210,7 +211,7 @@ func (c *gwsClient) close(code int, reason string) error {
 			return nil
 		}
 		return fmt.Errorf("closed with %w", err)
-	case <-time.After(patience):
+	case <-time.After(wstest.Timeout):
 		return io.ErrNoProgress
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // answerAtOnce answers the first Close frame that an end of a tunnel receives.
@@ -25,7 +26,7 @@ func (e *tunnelEnd) answerAtOnce(isClose, answer []byte) {
 // The first Close frame decides how a session ends, however quickly the other side
 // answers it.
 func TestFirstCloseFrameDecides(t *testing.T) {
-	fromApp, fromClient := serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "app"))), clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(1000, ""))
+	fromApp, fromClient := wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "app"))), wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(1000, ""))
 	for _, c := range []struct {
 		name  string
 		first func(client, app *tunnelEnd)
@@ -65,7 +66,7 @@ func TestUnansweredClose(t *testing.T) {
 			h := &Handler{Mode: modePassthrough, KeepaliveInterval: caddy.Duration(interval)}
 			client, app := tunnelPipe(t, h, extendedConnect)
 			s := onlySession(t)
-			frame := serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1012, "restart")))
+			frame := wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1012, "restart")))
 			_, _ = app.Write(frame)
 			time.Sleep(closeWait + time.Second)
 			if got, want := howEnded(s), (ending{by: byUpstream, code: 1012, reason: "restart"}); got != want || !onlyEnded() {
@@ -82,13 +83,13 @@ func TestUnansweredClose(t *testing.T) {
 			h := &Handler{Mode: modePassthrough, KeepaliveInterval: caddy.Duration(interval)}
 			client, app := tunnelPipe(t, h, extendedConnect)
 			s := onlySession(t)
-			frame := clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(4000, "done"))
+			frame := wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(4000, "done"))
 			_, _ = client.Write(frame)
 			time.Sleep(closeWait + time.Second)
 			if got, want := howEnded(s), (ending{by: byClient, code: 4000, reason: "done"}); got != want || !onlyEnded() {
 				t.Errorf("the session ended as %v, want %v", got, want)
 			}
-			if got, want := client.bytes(), serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, "done"))); !bytes.Equal(got, want) {
+			if got, want := client.bytes(), wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, "done"))); !bytes.Equal(got, want) {
 				t.Errorf("the client got %x, want %x", got, want)
 			}
 			if got := app.bytes(); !bytes.Equal(got, frame) {
@@ -104,7 +105,7 @@ func TestClientIsToldFirst(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		client, app := tunnelPipe(t, &Handler{Mode: modePassthrough, KeepaliveInterval: -1}, extendedConnect)
 		s := onlySession(t)
-		frame := serverFrame(ws.FinBit|byte(ws.OpBinary), letters(100))
+		frame := wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), wstest.Letters(100))
 		_, _ = app.Write(frame[:50])
 		synctest.Wait()
 		s.plan(0, ending{by: byAdmin, code: 4000, reason: "bye"})
@@ -115,7 +116,7 @@ func TestClientIsToldFirst(t *testing.T) {
 		_, _ = app.Write(frame[50:])
 		synctest.Wait()
 		bye := ws.ClosePayload(4000, "bye")
-		if got, want := client.bytes(), append(frame, serverFrame(ws.FinBit|byte(ws.OpClose), string(bye))...); !bytes.Equal(got, want) {
+		if got, want := client.bytes(), append(frame, wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(bye))...); !bytes.Equal(got, want) {
 			t.Errorf("the client got %x, want %x", got, want)
 		}
 		if !isMaskedClose(app.bytes(), bye) {
@@ -125,7 +126,7 @@ func TestClientIsToldFirst(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		_, app := tunnelPipe(t, &Handler{Mode: modePassthrough, KeepaliveInterval: -1}, extendedConnect)
 		s := onlySession(t)
-		_, _ = app.Write(serverFrame(ws.FinBit|byte(ws.OpBinary), letters(100))[:50])
+		_, _ = app.Write(wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), wstest.Letters(100))[:50])
 		synctest.Wait()
 		s.plan(0, ending{by: byAdmin, code: 4000, reason: "bye"})
 		time.Sleep(announceWait + time.Millisecond)
@@ -165,7 +166,7 @@ func TestCloseAcrossTheAccept(t *testing.T) {
 		}()
 		synctest.Wait()
 		s.begin(new(panickingStream))
-		frame := string(clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(4000, "early")))
+		frame := string(wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(4000, "early")))
 		body <- frame
 		if got := <-read; got != frame {
 			t.Errorf("read %x, want %x", got, frame)
@@ -190,18 +191,18 @@ func TestEarlyFrameThroughTwoHandlers(t *testing.T) {
 		"passthrough twice, and echo": "route {\n" + nested + nested + "websocket\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, site)
-			p := s.raw(t, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			s := wstest.Start(t, site)
+			p := s.SendRequest(t, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+
-				string(clientFrame(ws.FinBit|byte(ws.OpText), []byte("early"))))
-			for line := ""; line != "\r\n"; line = p.line() {
+				string(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("early"))))
+			for line := ""; line != "\r\n"; line = p.ReadLine() {
 				if strings.HasPrefix(line, "HTTP/") && !strings.Contains(line, "101") {
 					t.Fatal(line)
 				}
 			}
-			p.expect(ws.OpText, "early")
-			p.echo(ws.OpText, "and later")
-			p.bye()
+			p.Expect(ws.OpText, "early")
+			p.Echo(ws.OpText, "and later")
+			p.CloseNormally()
 		})
 	}
 }

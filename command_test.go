@@ -8,27 +8,28 @@ import (
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestEchoCommand(t *testing.T) {
-	p := newProcess("websocket-echo", "--listen", "127.0.0.1:0", "--allowed-origin", "https://a.example",
+	p := wstest.NewProcess("websocket-echo", "--listen", "127.0.0.1:0", "--allowed-origin", "https://a.example",
 		"--allowed-origin", "https://b.example", "--keepalive", "50ms", "--console", "--access-log")
-	p.run(t, func(msg string) bool { return msg == "server running" })
+	p.Run(t, func(msg string) bool { return msg == "server running" })
 	for _, origin := range []string{"-", "https://a.example", "https://b.example"} {
-		peer := p.dial(t, "http1", "/any/path", "Origin", origin)
-		peer.send(ws.OpPong, peer.expectPing())
-		peer.send(ws.OpText, "hello")
-		for f := peer.read(); f.op() != ws.OpText; f = peer.read() {
+		peer := p.Dial(t, "http1", "/any/path", "Origin", origin)
+		peer.Send(ws.OpPong, peer.ExpectPing())
+		peer.Send(ws.OpText, "hello")
+		for f := peer.ReadFrame(); f.Opcode() != ws.OpText; f = peer.ReadFrame() {
 		}
-		peer.sendClose(1000, "")
-		peer.expectCloseAfterPings(1000, "")
-		peer.rw.Close()
+		peer.SendClose(1000, "")
+		peer.ExpectCloseAfterPings(1000, "")
+		peer.Conn.Close()
 	}
-	if peer := p.attempt(t, "http1", "/", "Origin", "https://c.example"); peer.res.StatusCode != http.StatusForbidden {
-		t.Errorf("another origin gets %d, want 403", peer.res.StatusCode)
+	if peer := p.TryDial(t, "http1", "/", "Origin", "https://c.example"); peer.Response.StatusCode != http.StatusForbidden {
+		t.Errorf("another origin gets %d, want 403", peer.Response.StatusCode)
 	}
 	for accept, want := range map[string]int{"text/html": 200, "*/*": http.StatusUpgradeRequired} {
-		req, _ := http.NewRequest(http.MethodGet, "http://"+p.plain, nil)
+		req, _ := http.NewRequest(http.MethodGet, "http://"+p.Plain, nil)
 		req.Header.Set("Accept", accept)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
@@ -39,15 +40,15 @@ func TestEchoCommand(t *testing.T) {
 			t.Errorf("%s gets %d, want %d", accept, res.StatusCode, want)
 		}
 	}
-	p.terminate(t)
-	p.expectExit(t)
-	if n := len(p.stderr.entries("handled request")); n != 6 {
+	p.Terminate(t)
+	p.ExpectExit(t)
+	if n := len(p.Stderr.Entries("handled request")); n != 6 {
 		t.Errorf("%d entries in the access log, want 6", n)
 	}
 }
 
 func TestEchoCommandWithDomain(t *testing.T) {
-	config := string(mustJSON(echoConfig(new(Handler), ":443", "echo.example.com", false)))
+	config := string(wstest.JSON(echoConfig(new(Handler), ":443", "echo.example.com", false)))
 	if !strings.Contains(config, `"host":["echo.example.com"]`) {
 		t.Errorf("the domain is missing in %s", config)
 	}
@@ -61,7 +62,7 @@ func TestEchoCommandRefusals(t *testing.T) {
 		"--listen 127.0.0.1:0 --colorful": "unknown flag: --colorful",
 		"--listen 127.0.0.1:99999":        "invalid",
 	} {
-		cmd := newProcess(append([]string{"websocket-echo"}, strings.Fields(args)...)...).cmd
+		cmd := wstest.NewProcess(append([]string{"websocket-echo"}, strings.Fields(args)...)...).Cmd
 		cmd.Stdout = nil
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) {

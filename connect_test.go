@@ -11,13 +11,14 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // A fragile is a site whose application is out of use for all when one request
 // of somebody's counts as its failure.
-func fragile(t *testing.T, directive string) *server {
+func fragile(t *testing.T, directive string) *wstest.Server {
 	t.Helper()
-	return start(t, directive+"\nreverse_proxy "+upgradingUpstream(t, nil)+" {\nfail_duration 1h\n}")
+	return wstest.Start(t, directive+"\nreverse_proxy "+upgradingUpstream(t, nil)+" {\nfail_duration 1h\n}")
 }
 
 // upgradingUpstream is the address of an application that accepts whatever asks
@@ -51,10 +52,10 @@ func hijackAfter101(w http.ResponseWriter) (io.Closer, error) {
 }
 
 // expectInService makes sure that the application is in use for others.
-func expectInService(t *testing.T, s *server, after string) {
+func expectInService(t *testing.T, s *wstest.Server, after string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: insecure(), DisableKeepAlives: true}}
-	res, err := client.Get("https://" + s.secure)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: wstest.InsecureTLS(), DisableKeepAlives: true}}
+	res, err := client.Get("https://" + s.Secure)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,14 +97,14 @@ func TestConnectRefused(t *testing.T) {
 		"echo":        "websocket",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, directive+"\nhandle_errors {\nrespond \"{err.status_code} {err.message}\"\n}\nrespond /no-socket 204\n")
+			s := wstest.Start(t, directive+"\nhandle_errors {\nrespond \"{err.status_code} {err.message}\"\n}\nrespond /no-socket 204\n")
 			for _, test := range connectTests {
-				fields := connectFields(s, test.method, test.protocol, "/", test.more...)
+				fields := wstest.ConnectFields(s, test.method, test.protocol, "/", test.more...)
 				for protocol, want := range map[string]string{"http2": test.http2, "http3": test.http3} {
 					if want == "" {
 						continue
 					}
-					status, body := s.ask(t, protocol, test.ended, fields...)
+					status, body := s.Ask(t, protocol, test.ended, fields...)
 					if status != want {
 						t.Errorf("%s, %s: got %s, want %s", protocol, test.name, status, want)
 					}
@@ -128,8 +129,8 @@ func TestConnectCountsNoFailure(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := fragile(t, "websocket /ws passthrough {\nallowed_origins *\n}\nrespond /no-socket 204")
 			for path, want := range map[string]string{"/ws": test.http2, "/elsewhere": test.elsewhere} {
-				fields := connectFields(s, test.method, test.protocol, path, test.more...)
-				if status, _ := s.ask(t, "http2", test.ended, fields...); status != want {
+				fields := wstest.ConnectFields(s, test.method, test.protocol, path, test.more...)
+				if status, _ := s.Ask(t, "http2", test.ended, fields...); status != want {
 					t.Errorf("http2, %s: got %s, want %s", path, status, want)
 				}
 				expectInService(t, s, "http2, "+path)
@@ -137,8 +138,8 @@ func TestConnectCountsNoFailure(t *testing.T) {
 			if test.http3 == "" {
 				return
 			}
-			fields := connectFields(s, test.method, test.protocol, "/ws", test.more...)
-			if status, _ := s.ask(t, "http3", test.ended, fields...); status != test.http3 {
+			fields := wstest.ConnectFields(s, test.method, test.protocol, "/ws", test.more...)
+			if status, _ := s.Ask(t, "http3", test.ended, fields...); status != test.http3 {
 				t.Errorf("http3: got %s, want %s", status, test.http3)
 			}
 			expectInService(t, s, "http3")
@@ -150,7 +151,7 @@ func TestConnectCountsNoFailure(t *testing.T) {
 // also by one that is in a route of its own on another server.
 func TestConnectOnOtherServers(t *testing.T) {
 	u := upgradingUpstream(t, nil)
-	s := start(t, "reverse_proxy "+u+" {\nfail_duration 1h\n}")
+	s := wstest.Start(t, "reverse_proxy "+u+" {\nfail_duration 1h\n}")
 	for name, site := range map[string]string{
 		"a site":       "websocket passthrough {\nallowed_origins *\n}",
 		"two handlers": "websocket /a\nwebsocket /b",
@@ -158,10 +159,10 @@ func TestConnectOnOtherServers(t *testing.T) {
 		"an error":     "handle_errors {\nwebsocket\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.load(t, differentSites(t, s, site, "reverse_proxy "+u+" {\nfail_duration 1h\n}"))
+			s.Load(t, differentSites(t, s, site, "reverse_proxy "+u+" {\nfail_duration 1h\n}"))
 			for _, test := range connectTests {
-				fields := connectFields(s, test.method, test.protocol, "/", test.more...)
-				if status, _ := s.ask(t, "http2", test.ended, fields...); status != test.elsewhere {
+				fields := wstest.ConnectFields(s, test.method, test.protocol, "/", test.more...)
+				if status, _ := s.Ask(t, "http2", test.ended, fields...); status != test.elsewhere {
 					t.Errorf("%s: got %s, want %s", test.name, status, test.elsewhere)
 				}
 				expectInService(t, s, test.name)
@@ -172,12 +173,12 @@ func TestConnectOnOtherServers(t *testing.T) {
 
 // differentSites is the JSON of a config with one site on the plain server and
 // another on the secure one.
-func differentSites(t *testing.T, s *server, plain, secure string) []byte {
+func differentSites(t *testing.T, s *wstest.Server, plain, secure string) []byte {
 	t.Helper()
 	type object = map[string]any
 	var onPlain, onSecure object
 	for site, cfg := range map[string]*object{plain: &onPlain, secure: &onSecure} {
-		if err := json.Unmarshal(config(t, s.name, "", site), cfg); err != nil {
+		if err := json.Unmarshal(wstest.Config(t, s.LogName, "", site), cfg); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,7 +186,7 @@ func differentSites(t *testing.T, s *server, plain, secure string) []byte {
 		return cfg["apps"].(object)["http"].(object)["servers"].(object)
 	}
 	servers(onSecure)["plain"] = servers(onPlain)["plain"]
-	return mustJSON(onSecure)
+	return wstest.JSON(onSecure)
 }
 
 // Where no handler is loaded, the matcher in the documentation does.
@@ -197,9 +198,9 @@ func TestConnectWithoutHandler(t *testing.T) {
 	directives := regexp.MustCompile(`(?s)\n\t@malformed .*\n\terror @malformed \d+\n`).FindString(string(readme))
 	for _, test := range connectTests {
 		s := fragile(t, directives)
-		s.ask(t, "http2", test.ended, connectFields(s, test.method, test.protocol, "/", test.more...)...)
+		s.Ask(t, "http2", test.ended, wstest.ConnectFields(s, test.method, test.protocol, "/", test.more...)...)
 		expectInService(t, s, test.name)
-		if status, _ := s.ask(t, "http2", false, connectFields(s, "CONNECT", "websocket", "/")...); status != "200" {
+		if status, _ := s.Ask(t, "http2", false, wstest.ConnectFields(s, "CONNECT", "websocket", "/")...); status != "200" {
 			t.Errorf("a handshake gets %s", status)
 		}
 	}
@@ -207,7 +208,7 @@ func TestConnectWithoutHandler(t *testing.T) {
 
 // Handlers of a config that is not loaded any more are forgotten.
 func TestGuardIsForgotten(t *testing.T) {
-	s := start(t, "websocket")
+	s := wstest.Start(t, "websocket")
 	ctx := caddy.ActiveContext()
 	app, err := ctx.App("http")
 	if err != nil {
@@ -216,7 +217,7 @@ func TestGuardIsForgotten(t *testing.T) {
 	if _, ok := guarded.Load(app); !ok {
 		t.Fatal("no guard")
 	}
-	s.reload(t, "", "respond 204")
+	s.Reload(t, "", "respond 204")
 	if _, ok := guarded.Load(app); ok {
 		t.Error("the guard is still there after a reload")
 	}

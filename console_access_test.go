@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )
 
 // consoleControls are the controls of the page, by the role and the name that
@@ -36,14 +39,14 @@ var consoleControls = []string{
 
 func TestConsoleAccessibility(t *testing.T) {
 	c := newConsoleTab(t, 1280, 900)
-	s := startForOthers(t, consoleBrowserSite)
-	c.open(t, "https://"+s.secure+"/ws")
+	s := wstest.StartForOthers(t, consoleBrowserSite)
+	c.Open(t, "https://"+s.Secure+"/ws")
 	type node struct {
 		Ignored    bool
 		Role, Name struct{ Value string }
 	}
 	var tree struct{ Nodes []node }
-	c.do(t, "Accessibility.getFullAXTree", nil, &tree)
+	c.Do(t, "Accessibility.getFullAXTree", nil, &tree)
 	interactive := []string{
 		"textbox", "searchbox", "combobox", "spinbutton", "button", "radio", "switch", "checkbox", "grid", "link", "slider",
 	}
@@ -81,9 +84,9 @@ func TestConsoleAccessibility(t *testing.T) {
 			return getComputedStyle(document.querySelector('.dot')).animationName;
 		})()`
 		for preference, want := range map[string]string{"no-preference": "pulse", "reduce": "none"} {
-			c.media(t, "prefers-reduced-motion", preference)
+			c.Media(t, "prefers-reduced-motion", preference)
 			var name string
-			if c.eval(t, animation, &name); name != want {
+			if c.Eval(t, animation, &name); name != want {
 				t.Errorf("with %s the animation is %q, want %q", preference, name, want)
 			}
 		}
@@ -91,16 +94,16 @@ func TestConsoleAccessibility(t *testing.T) {
 }
 
 // testKeyboard goes around the page with the Tab key and does all with it.
-func testKeyboard(t *testing.T, c *chromium) {
+func testKeyboard(t *testing.T, c *browser.Chromium) {
 	around := func() (ids []string) {
 		t.Helper()
-		c.eval(t, `document.querySelector('#url').focus()`, nil)
+		c.Eval(t, `document.querySelector('#url').focus()`, nil)
 		for range 2 * len(consoleControls) {
 			var stop struct {
 				ID      string
 				Outline string
 			}
-			c.eval(t, `(({ id, value, nextElementSibling, parentElement }) => {
+			c.Eval(t, `(({ id, value, nextElementSibling, parentElement }) => {
 				const { outlineStyle } = getComputedStyle(document.activeElement);
 				const drawn = [outlineStyle, nextElementSibling && getComputedStyle(nextElementSibling).outlineStyle,
 					getComputedStyle(parentElement, '::after').outlineStyle];
@@ -113,7 +116,7 @@ func testKeyboard(t *testing.T, c *chromium) {
 				t.Errorf("nothing shows that the focus is on %s", stop.ID)
 			}
 			ids = append(ids, stop.ID)
-			c.press(t, "Tab")
+			c.Press(t, "Tab")
 		}
 		return ids
 	}
@@ -128,29 +131,29 @@ func testKeyboard(t *testing.T, c *chromium) {
 	if got := around(); !slices.Equal(got, ready) {
 		t.Errorf("the Tab key goes to\n%q, want\n%q", got, ready)
 	}
-	c.eval(t, `document.querySelector('#url').focus()`, nil)
-	c.press(t, "Enter")
-	c.awaitText(t, "#state-name", "Open")
+	c.Eval(t, `document.querySelector('#url').focus()`, nil)
+	c.Press(t, "Enter")
+	c.AwaitText(t, "#state-name", "Open")
 	if got := around(); !slices.Equal(got, open) {
 		t.Errorf("with an open socket the Tab key goes to\n%q, want\n%q", got, open)
 	}
-	c.eval(t, `document.querySelector('#repeat').focus()`, nil)
-	c.press(t, " ")
-	waitFor(t, c, `document.querySelector('#repeat').checked && document.querySelector('#log [data-direction=received]')`)
-	c.press(t, " ")
-	c.eval(t, `document.querySelector('#close-reason').focus()`, nil)
-	c.press(t, "Enter")
-	c.awaitText(t, "#state-name", "Closed")
+	c.Eval(t, `document.querySelector('#repeat').focus()`, nil)
+	c.Press(t, " ")
+	browser.WaitFor(t, c, `document.querySelector('#repeat').checked && document.querySelector('#log [data-direction=received]')`)
+	c.Press(t, " ")
+	c.Eval(t, `document.querySelector('#close-reason').focus()`, nil)
+	c.Press(t, "Enter")
+	c.AwaitText(t, "#state-name", "Closed")
 }
 
 // testLiveRegions makes sure that what changes by itself is announced.
-func testLiveRegions(t *testing.T, c *chromium) {
+func testLiveRegions(t *testing.T, c *browser.Chromium) {
 	for selector, role := range map[string]string{
 		"#state": "status", "#log-status": "status", "#burst-result": "status",
 		"#connect-error": "alert", "#message-error": "alert", "#traffic-error": "alert", "#close-error": "alert",
 	} {
 		var got string
-		c.eval(t, fmt.Sprintf(`document.querySelector(%q).role`, selector), &got)
+		c.Eval(t, fmt.Sprintf(`document.querySelector(%q).role`, selector), &got)
 		if got != role {
 			t.Errorf("the role of %s is %q, want %s", selector, got, role)
 		}

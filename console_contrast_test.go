@@ -1,6 +1,11 @@
 package caddywebsocket
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
+)
 
 // poorContrast is a script that finds text with less contrast to what is behind it
 // than WCAG asks for (1.4.3), and borders of fields with less (1.4.11).
@@ -46,17 +51,17 @@ const poorContrast = `(() => {
 
 func TestConsoleContrast(t *testing.T) {
 	c := newConsoleTab(t, 1280, 900)
-	s := startForOthers(t, consoleBrowserSite)
-	c.open(t, "https://"+s.secure+"/ws")
+	s := wstest.StartForOthers(t, consoleBrowserSite)
+	c.Open(t, "https://"+s.Secure+"/ws")
 	check := func(state string) {
 		t.Helper()
 		for _, scheme := range []string{"light", "dark"} {
-			c.media(t, "prefers-color-scheme", scheme)
+			c.Media(t, "prefers-color-scheme", scheme)
 			var result struct {
 				Found   []string
 				Checked int
 			}
-			c.eval(t, poorContrast, &result)
+			c.Eval(t, poorContrast, &result)
 			if result.Checked < 40 {
 				t.Errorf("%s, %s: only %d texts and borders were found", state, scheme, result.Checked)
 			}
@@ -66,27 +71,27 @@ func TestConsoleContrast(t *testing.T) {
 		}
 	}
 	check("ready")
-	c.fill(t, "#url", "ftp://x")
-	c.press(t, "Enter")
-	c.awaitText(t, "#connect-error", "ftp")
-	c.fill(t, "#close-code", "1")
+	c.Fill(t, "#url", "ftp://x")
+	c.Press(t, "Enter")
+	c.AwaitText(t, "#connect-error", "ftp")
+	c.Fill(t, "#close-code", "1")
 	check("error")
-	c.fill(t, "#url", "/ws")
+	c.Fill(t, "#url", "/ws")
 	connect(t, c)
-	c.click(t, "#send")
-	waitFor(t, c, `document.querySelector('#log [data-direction=received]')`)
-	c.click(t, "#close")
-	c.awaitText(t, "#close-error", "not with 1")
-	c.click(t, "#log [data-direction=received]")
+	c.Click(t, "#send")
+	browser.WaitFor(t, c, `document.querySelector('#log [data-direction=received]')`)
+	c.Click(t, "#close")
+	c.AwaitText(t, "#close-error", "not with 1")
+	c.Click(t, "#log [data-direction=received]")
 	check("open")
-	c.click(t, "#log [data-direction=sent]")
+	c.Click(t, "#log [data-direction=sent]")
 	check("sent selected")
-	c.click(t, "#log [data-direction=event]")
+	c.Click(t, "#log [data-direction=event]")
 	check("event selected")
-	c.fill(t, "#close-code", "")
-	c.press(t, "Enter")
-	c.awaitText(t, "#state-name", "Closed")
+	c.Fill(t, "#close-code", "")
+	c.Press(t, "Enter")
+	c.AwaitText(t, "#state-name", "Closed")
 	check("closed")
-	c.eval(t, `document.querySelector('#state').dataset.state = 'closing'`, nil)
+	c.Eval(t, `document.querySelector('#state').dataset.state = 'closing'`, nil)
 	check("closing")
 }

@@ -8,6 +8,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )
 
 // consoleBrowserSite has consoles on two endpoints that differ in what they do.
@@ -25,13 +28,13 @@ const consoleBrowserSite = `
 `
 
 // newConsoleTab is a tab in a window of the given size.
-func newConsoleTab(t *testing.T, width, height int) *chromium {
+func newConsoleTab(t *testing.T, width, height int) *browser.Chromium {
 	t.Helper()
-	c := newChromium(t)
-	c.do(t, "Emulation.setDeviceMetricsOverride", params{
+	c := browser.NewChromium(t)
+	c.Do(t, "Emulation.setDeviceMetricsOverride", browser.Params{
 		"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
 	}, nil)
-	c.do(t, "Emulation.setFocusEmulationEnabled", params{"enabled": true}, nil)
+	c.Do(t, "Emulation.setFocusEmulationEnabled", browser.Params{"enabled": true}, nil)
 	return c
 }
 
@@ -39,10 +42,10 @@ func newConsoleTab(t *testing.T, width, height int) *chromium {
 type logRow struct{ Time, Direction, Type, Size, RTT, Preview string }
 
 // logRows are the rows in the document, when all changes have been drawn.
-func logRows(t *testing.T, c tab) []logRow {
+func logRows(t *testing.T, c browser.Tab) []logRow {
 	t.Helper()
 	var rows []logRow
-	c.eval(t, `(async () => {
+	c.Eval(t, `(async () => {
 		for (let i = 0; i < 4; i++) {
 			await new Promise(requestAnimationFrame);
 		}
@@ -54,14 +57,14 @@ func logRows(t *testing.T, c tab) []logRow {
 
 // awaitReceived waits until the last entry is a received message. What was sent
 // before it has come back then, too.
-func awaitReceived(t *testing.T, c *chromium, preview string) {
+func awaitReceived(t *testing.T, c *browser.Chromium, preview string) {
 	t.Helper()
-	waitFor(t, c, fmt.Sprintf(`(([row]) => row?.dataset.direction === 'received' &&
+	browser.WaitFor(t, c, fmt.Sprintf(`(([row]) => row?.dataset.direction === 'received' &&
 		row.querySelector('.preview').textContent === %q)([...document.querySelectorAll('#log .body [role=row]')].slice(-1))`, preview))
 }
 
 // expectEcho waits until the last two entries are a message and its echo.
-func expectEcho(t *testing.T, c *chromium, kind, size, preview string) {
+func expectEcho(t *testing.T, c *browser.Chromium, kind, size, preview string) {
 	t.Helper()
 	awaitReceived(t, c, preview)
 	rows := logRows(t, c)
@@ -81,36 +84,36 @@ func expectEcho(t *testing.T, c *chromium, kind, size, preview string) {
 }
 
 // connect opens the socket of a console.
-func connect(t *testing.T, c *chromium) {
+func connect(t *testing.T, c *browser.Chromium) {
 	t.Helper()
-	c.click(t, "#connect")
-	waitFor(t, c, `document.querySelector('#state-name').textContent === 'Open'`)
+	c.Click(t, "#connect")
+	browser.WaitFor(t, c, `document.querySelector('#state-name').textContent === 'Open'`)
 }
 
 func TestConsoleControls(t *testing.T) {
 	c := newConsoleTab(t, 1280, 900)
 	for _, v := range []struct {
 		name, page, socket string
-		address            func(*server) string
+		address            func(*wstest.Server) string
 		proto              string
 	}{
-		{"http1", "http", "ws", func(s *server) string { return s.plain }, "HTTP/1.1"},
-		{"http2", "https", "wss", func(s *server) string { return s.secure }, "HTTP/2.0"},
+		{"http1", "http", "ws", func(s *wstest.Server) string { return s.Plain }, "HTTP/1.1"},
+		{"http2", "https", "wss", func(s *wstest.Server) string { return s.Secure }, "HTTP/2.0"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			s := startForOthers(t, consoleBrowserSite)
+			s := wstest.StartForOthers(t, consoleBrowserSite)
 			own := "://" + v.address(s) + "/ws?room=1"
-			c.open(t, v.page+own)
-			if got := c.text(t, "#state"); got != "Ready" {
+			c.Open(t, v.page+own)
+			if got := c.Text(t, "#state"); got != "Ready" {
 				t.Errorf("the state is %q, want Ready", got)
 			}
 			var url string
-			if c.eval(t, `document.querySelector('#url').value`, &url); url != v.socket+own {
+			if c.Eval(t, `document.querySelector('#url').value`, &url); url != v.socket+own {
 				t.Errorf("the URL is %q, want %q", url, v.socket+own)
 			}
 			for _, control := range []struct {
 				name string
-				test func(*testing.T, *chromium, *server)
+				test func(*testing.T, *browser.Chromium, *wstest.Server)
 			}{
 				{"connect", testConnect},
 				{"text", testSendText},
@@ -125,17 +128,17 @@ func TestConsoleControls(t *testing.T) {
 				t.Run(control.name, func(t *testing.T) { control.test(t, c, s) })
 			}
 			expectOneConnection(t, s, v.proto)
-			c.expectNoComplaints(t, "willReadFrequently") // the test looks at what is drawn
+			c.ExpectNoComplaints(t, "willReadFrequently") // the test looks at what is drawn
 		})
 	}
 }
 
 // expectOneConnection makes sure that page and socket came on the same connection,
 // if the protocol can do that.
-func expectOneConnection(t *testing.T, s *server, proto string) {
+func expectOneConnection(t *testing.T, s *wstest.Server, proto string) {
 	t.Helper()
 	ports := make(map[string]any)
-	for _, e := range s.logs.await(t, "handled request", 4) {
+	for _, e := range s.Logs.Await(t, "handled request", 4) {
 		request := e["request"].(map[string]any)
 		if request["uri"] != "/ws?room=1" {
 			continue
@@ -150,7 +153,7 @@ func expectOneConnection(t *testing.T, s *server, proto string) {
 	}
 }
 
-func testConnect(t *testing.T, c *chromium, _ *server) {
+func testConnect(t *testing.T, c *browser.Chromium, _ *wstest.Server) {
 	for _, wrong := range []struct{ selector, text, message string }{
 		{"#url", "http://[", "not a valid URL"},
 		{"#url", "ftp://example.com/", "not “ftp:”"},
@@ -159,13 +162,13 @@ func testConnect(t *testing.T, c *chromium, _ *server) {
 		{"#protocols", "a/b", "is not a valid subprotocol"},
 	} {
 		var before string
-		c.eval(t, fmt.Sprintf(`document.querySelector(%q).value`, wrong.selector), &before)
-		c.fill(t, wrong.selector, wrong.text)
-		c.press(t, "Enter")
-		c.awaitText(t, "#connect-error", wrong.message)
-		c.fill(t, wrong.selector, before)
+		c.Eval(t, fmt.Sprintf(`document.querySelector(%q).value`, wrong.selector), &before)
+		c.Fill(t, wrong.selector, wrong.text)
+		c.Press(t, "Enter")
+		c.AwaitText(t, "#connect-error", wrong.message)
+		c.Fill(t, wrong.selector, before)
 	}
-	c.fill(t, "#protocols", "v2.chat, chat")
+	c.Fill(t, "#protocols", "v2.chat, chat")
 	connect(t, c)
 	for selector, want := range map[string]string{
 		"#protocol":      "chat",
@@ -173,77 +176,77 @@ func testConnect(t *testing.T, c *chromium, _ *server) {
 		"#connect-error": "",
 		"title":          "Open",
 	} {
-		if got := c.text(t, selector); !strings.HasPrefix(got, want) || want == "" && got != "" {
+		if got := c.Text(t, selector); !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Errorf("%s is %q, want %q", selector, got, want)
 		}
 	}
 	var focus string
-	if c.eval(t, `document.activeElement.id`, &focus); focus != "text" {
+	if c.Eval(t, `document.activeElement.id`, &focus); focus != "text" {
 		t.Errorf("the focus is on %q, want the message", focus)
 	}
 }
 
-func testSendText(t *testing.T, c *chromium, _ *server) {
-	c.fill(t, "#text", "with the button")
-	c.click(t, "#send")
+func testSendText(t *testing.T, c *browser.Chromium, _ *wstest.Server) {
+	c.Fill(t, "#text", "with the button")
+	c.Click(t, "#send")
 	expectEcho(t, c, "text", "15 B", "with the button")
-	c.fill(t, "#text", "žluťoučký 🐎")
-	c.press(t, "Enter")
+	c.Fill(t, "#text", "žluťoučký 🐎")
+	c.Press(t, "Enter")
 	expectEcho(t, c, "text", "18 B", "žluťoučký 🐎")
-	c.press(t, "Enter", 8)
-	c.do(t, "Input.insertText", params{"text": "second\tline"}, nil)
-	c.press(t, "Enter")
+	c.Press(t, "Enter", 8)
+	c.Do(t, "Input.insertText", browser.Params{"text": "second\tline"}, nil)
+	c.Press(t, "Enter")
 	expectEcho(t, c, "text", "30 B", "žluťoučký 🐎␊second␉line")
-	c.fill(t, "#text", "")
-	c.press(t, "Enter")
+	c.Fill(t, "#text", "")
+	c.Press(t, "Enter")
 	expectEcho(t, c, "text", "0 B", "")
 }
 
-func testSendHex(t *testing.T, c *chromium, _ *server) {
-	c.click(t, "input[value=hex]")
+func testSendHex(t *testing.T, c *browser.Chromium, _ *wstest.Server) {
+	c.Click(t, "input[value=hex]")
 	for _, wrong := range []struct{ text, message string }{
 		{"de ad b", "one is missing"},
 		{"de ag", "“g” is not"},
 	} {
-		c.fill(t, "#hex", wrong.text)
-		c.press(t, "Enter")
-		c.awaitText(t, "#message-error", wrong.message)
-		c.awaitText(t, "#message-hint", wrong.message)
+		c.Fill(t, "#hex", wrong.text)
+		c.Press(t, "Enter")
+		c.AwaitText(t, "#message-error", wrong.message)
+		c.AwaitText(t, "#message-hint", wrong.message)
 	}
-	c.fill(t, "#hex", "DE:AD 0xbe, 00ff")
-	c.awaitText(t, "#message-hint", "5 bytes")
-	c.press(t, "Enter")
+	c.Fill(t, "#hex", "DE:AD 0xbe, 00ff")
+	c.AwaitText(t, "#message-hint", "5 bytes")
+	c.Press(t, "Enter")
 	expectEcho(t, c, "binary", "5 B", "de ad be 00 ff")
-	if got := c.text(t, "#message-error"); got != "" {
+	if got := c.Text(t, "#message-error"); got != "" {
 		t.Errorf("the error is still %q", got)
 	}
 }
 
-func testSendFile(t *testing.T, c *chromium, _ *server) {
-	c.click(t, "input[value=file]")
-	c.click(t, "#send")
-	c.awaitText(t, "#message-error", "Choose a file")
+func testSendFile(t *testing.T, c *browser.Chromium, _ *wstest.Server) {
+	c.Click(t, "input[value=file]")
+	c.Click(t, "#send")
+	c.AwaitText(t, "#message-error", "Choose a file")
 	path := filepath.Join(t.TempDir(), "message.bin")
 	content := append([]byte{0, 1, 254, 255}, make([]byte, 1<<20)...)
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	chooseFile(t, c, path)
-	c.awaitText(t, "#message-hint", "message.bin, 1.00 MiB")
-	c.click(t, "#send")
+	c.AwaitText(t, "#message-hint", "message.bin, 1.00 MiB")
+	c.Click(t, "#send")
 	expectEcho(t, c, "binary", "1.00 MiB", "00 01 fe ff"+strings.Repeat(" 00", 60))
-	c.click(t, "input[value=text]")
+	c.Click(t, "input[value=text]")
 }
 
 // chooseFile does what the dialog for files would.
-func chooseFile(t *testing.T, c *chromium, path string) {
+func chooseFile(t *testing.T, c *browser.Chromium, path string) {
 	t.Helper()
 	var element struct{ Result struct{ ObjectID string } }
-	c.do(t, "Runtime.evaluate", params{"expression": `document.querySelector('#file')`}, &element)
-	c.do(t, "DOM.setFileInputFiles", params{"files": []string{path}, "objectId": element.Result.ObjectID}, nil)
+	c.Do(t, "Runtime.evaluate", browser.Params{"expression": `document.querySelector('#file')`}, &element)
+	c.Do(t, "DOM.setFileInputFiles", browser.Params{"files": []string{path}, "objectId": element.Result.ObjectID}, nil)
 }
 
-func testClose(t *testing.T, c *chromium, _ *server) {
+func testClose(t *testing.T, c *browser.Chromium, _ *wstest.Server) {
 	for _, wrong := range []struct{ code, reason, message string }{
 		{"1001", "", "A browser can only close with 1000 or 3000–4999, not with 1001."},
 		{"2999", "", "not with 2999"},
@@ -252,12 +255,12 @@ func testClose(t *testing.T, c *chromium, _ *server) {
 		{"", "why", "A reason needs a code."},
 		{"1000", strings.Repeat("ž", 62), "124 bytes"},
 	} {
-		c.fill(t, "#close-code", wrong.code)
-		c.fill(t, "#close-reason", wrong.reason)
-		c.click(t, "#close")
-		c.awaitText(t, "#close-error", wrong.message)
+		c.Fill(t, "#close-code", wrong.code)
+		c.Fill(t, "#close-reason", wrong.reason)
+		c.Click(t, "#close")
+		c.AwaitText(t, "#close-error", wrong.message)
 	}
-	if got := c.text(t, "#state-name"); got != "Open" {
+	if got := c.Text(t, "#state-name"); got != "Open" {
 		t.Errorf("the state is %q, want Open", got)
 	}
 	reason := strings.Repeat("ž", 61) + "!"
@@ -266,33 +269,33 @@ func testClose(t *testing.T, c *chromium, _ *server) {
 		{"1000", "", "1000 Normal closure · clean"},
 		{"", "", "1005 No status received · clean"},
 	} {
-		c.fill(t, "#close-code", v.code)
-		c.fill(t, "#close-reason", v.reason)
-		c.awaitText(t, "#reason-size", fmt.Sprintf("%d of 123 bytes", len(v.reason)))
-		c.click(t, "#close")
-		c.awaitText(t, "#state-name", "Closed")
-		if got := c.text(t, "#state-detail"); got != v.state {
+		c.Fill(t, "#close-code", v.code)
+		c.Fill(t, "#close-reason", v.reason)
+		c.AwaitText(t, "#reason-size", fmt.Sprintf("%d of 123 bytes", len(v.reason)))
+		c.Click(t, "#close")
+		c.AwaitText(t, "#state-name", "Closed")
+		if got := c.Text(t, "#state-detail"); got != v.state {
 			t.Errorf("the state is %q, want %q", got, v.state)
 		}
 		var focus string
-		if c.eval(t, `document.activeElement.id`, &focus); focus != "connect" {
+		if c.Eval(t, `document.activeElement.id`, &focus); focus != "connect" {
 			t.Errorf("the focus is on %q, want the button that opens the socket again", focus)
 		}
 		connect(t, c)
 	}
-	c.click(t, "#close")
-	c.awaitText(t, "#state-name", "Closed")
+	c.Click(t, "#close")
+	c.AwaitText(t, "#state-name", "Closed")
 }
 
-func testOtherURL(t *testing.T, c *chromium, s *server) {
-	c.fill(t, "#protocols", "")
-	c.fill(t, "#url", "wss://"+s.secure+"/limited")
-	c.press(t, "Enter")
-	c.awaitText(t, "#state-name", "Open")
-	if got := c.text(t, "#extensions"); got != "none" {
+func testOtherURL(t *testing.T, c *browser.Chromium, s *wstest.Server) {
+	c.Fill(t, "#protocols", "")
+	c.Fill(t, "#url", "wss://"+s.Secure+"/limited")
+	c.Press(t, "Enter")
+	c.AwaitText(t, "#state-name", "Open")
+	if got := c.Text(t, "#extensions"); got != "none" {
 		t.Errorf("the other endpoint has the extensions %q, want none", got)
 	}
-	c.fill(t, "#text", strings.Repeat("x", 1025))
-	c.press(t, "Enter")
-	c.awaitText(t, "#state-detail", "1009 Message too big · “message of more than 1024 bytes” · clean")
+	c.Fill(t, "#text", strings.Repeat("x", 1025))
+	c.Press(t, "Enter")
+	c.AwaitText(t, "#state-detail", "1009 Message too big · “message of more than 1024 bytes” · clean")
 }

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )
 
 // hostile is text that would do something if it became markup.
@@ -15,72 +18,72 @@ const hostile = `<img src=x onerror="document.title='owned'"><script>document.ti
 // Whatever arrives stays text.
 func TestConsoleHostile(t *testing.T) {
 	c := newConsoleTab(t, 1280, 900)
-	s := startForOthers(t, "websocket /ws* {\nconsole\n}")
-	address := "http://" + s.plain + "/ws" + url.PathEscape(hostile) + "?" + hostile + "#" + hostile
-	c.open(t, address)
+	s := wstest.StartForOthers(t, "websocket /ws* {\nconsole\n}")
+	address := "http://" + s.Plain + "/ws" + url.PathEscape(hostile) + "?" + hostile + "#" + hostile
+	c.Open(t, address)
 	var elements int
-	c.eval(t, `document.querySelectorAll('*').length - document.querySelectorAll('#log *').length`, &elements)
+	c.Eval(t, `document.querySelectorAll('*').length - document.querySelectorAll('#log *').length`, &elements)
 
 	connect(t, c)
-	c.fill(t, "#text", hostile)
-	c.press(t, "Enter")
+	c.Fill(t, "#text", hostile)
+	c.Press(t, "Enter")
 	expectEcho(t, c, "text", fmt.Sprintf("%d B", len(hostile)), hostile)
-	c.click(t, "#log [data-direction=received]")
-	c.awaitText(t, "#detail-text", hostile)
+	c.Click(t, "#log [data-direction=received]")
+	c.AwaitText(t, "#detail-text", hostile)
 
 	name := strings.ReplaceAll(hostile, "/", "∕")
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(hostile), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.click(t, "input[value=file]")
+	c.Click(t, "input[value=file]")
 	chooseFile(t, c, path)
-	c.awaitText(t, "#message-hint", name)
-	c.click(t, "#send")
-	waitFor(t, c, `[...document.querySelectorAll('#log .type')].at(-1).textContent === 'binary'`)
-	c.press(t, "Tab")
-	c.click(t, "#log [data-direction=sent][data-type=binary]")
-	c.awaitText(t, "#detail-title", name)
+	c.AwaitText(t, "#message-hint", name)
+	c.Click(t, "#send")
+	browser.WaitFor(t, c, `[...document.querySelectorAll('#log .type')].at(-1).textContent === 'binary'`)
+	c.Press(t, "Tab")
+	c.Click(t, "#log [data-direction=sent][data-type=binary]")
+	c.AwaitText(t, "#detail-title", name)
 
-	c.fill(t, "#filter", hostile)
-	c.fill(t, "#filter", "")
+	c.Fill(t, "#filter", hostile)
+	c.Fill(t, "#filter", "")
 	for selector, text := range map[string]string{"#protocols": "<b>", "#url": hostile + "://", "#interval": "1"} {
-		c.fill(t, selector, text)
+		c.Fill(t, selector, text)
 	}
-	c.fill(t, "#close-code", hostile)
-	c.click(t, "#close")
-	c.awaitText(t, "#close-error", hostile)
-	c.fill(t, "#close-code", "3000")
-	c.fill(t, "#close-reason", hostile)
-	c.click(t, "#close")
-	c.awaitText(t, "#state-detail", hostile)
-	c.press(t, "Enter") // on Connect
-	c.awaitText(t, "#connect-error", "“<b>” is not a valid subprotocol")
+	c.Fill(t, "#close-code", hostile)
+	c.Click(t, "#close")
+	c.AwaitText(t, "#close-error", hostile)
+	c.Fill(t, "#close-code", "3000")
+	c.Fill(t, "#close-reason", hostile)
+	c.Click(t, "#close")
+	c.AwaitText(t, "#state-detail", hostile)
+	c.Press(t, "Enter") // on Connect
+	c.AwaitText(t, "#connect-error", "“<b>” is not a valid subprotocol")
 
 	var after int
-	c.eval(t, `document.querySelectorAll('*').length - document.querySelectorAll('#log *').length`, &after)
+	c.Eval(t, `document.querySelectorAll('*').length - document.querySelectorAll('#log *').length`, &after)
 	if after != elements {
 		t.Errorf("the page had %d elements outside of the log's rows, and has %d", elements, after)
 	}
 	var strangers []string
-	c.eval(t, `[...document.querySelectorAll('#log *')].filter(({ tagName }) => tagName !== 'DIV').map(({ tagName }) => tagName)`, &strangers)
+	c.Eval(t, `[...document.querySelectorAll('#log *')].filter(({ tagName }) => tagName !== 'DIV').map(({ tagName }) => tagName)`, &strangers)
 	if len(strangers) > 0 {
 		t.Errorf("the log has elements %q", strangers)
 	}
-	if title := c.text(t, "title"); !strings.HasPrefix(title, "Closed") {
+	if title := c.Text(t, "title"); !strings.HasPrefix(title, "Closed") {
 		t.Errorf("the title is %q", title)
 	}
-	c.expectNoComplaints(t)
+	c.ExpectNoComplaints(t)
 }
 
 // The browser enforces the policy, and this test would see it if the page met it.
 func TestConsolePolicyHolds(t *testing.T) {
 	c := newConsoleTab(t, 1280, 900)
-	s := startForOthers(t, "websocket /ws {\nconsole\n}\nheader /frame Content-Type text/html\nrespond `<iframe src=\"/ws\"></iframe>`")
-	c.open(t, "http://"+s.plain+"/ws")
-	c.expectNoComplaints(t)
+	s := wstest.StartForOthers(t, "websocket /ws {\nconsole\n}\nheader /frame Content-Type text/html\nrespond `<iframe src=\"/ws\"></iframe>`")
+	c.Open(t, "http://"+s.Plain+"/ws")
+	c.ExpectNoComplaints(t)
 	var isolated bool
-	if c.eval(t, `crossOriginIsolated`, &isolated); !isolated {
+	if c.Eval(t, `crossOriginIsolated`, &isolated); !isolated {
 		t.Error("the page shares its process with others, so its clock is coarse")
 	}
 	for _, deed := range []struct{ name, script, complaint string }{
@@ -92,13 +95,13 @@ func TestConsolePolicyHolds(t *testing.T) {
 		{"frame", `document.body.append(Object.assign(document.createElement('iframe'), { src: '/' }))`, "default-src"},
 	} {
 		var thrown string
-		c.eval(t, fmt.Sprintf(`(async () => { %s })().then(() => '', String)`, deed.script), &thrown)
-		if !c.awaitComplaint(t, deed.complaint) {
+		c.Eval(t, fmt.Sprintf(`(async () => { %s })().then(() => '', String)`, deed.script), &thrown)
+		if !c.AwaitComplaint(t, deed.complaint) {
 			t.Errorf("%s: no complaint about %s; thrown was %q", deed.name, deed.complaint, thrown)
 		}
 	}
-	c.open(t, "http://"+s.plain+"/frame")
-	if !c.awaitComplaint(t, "frame-ancestors") {
+	c.Open(t, "http://"+s.Plain+"/frame")
+	if !c.AwaitComplaint(t, "frame-ancestors") {
 		t.Error("the page is in a frame")
 	}
 }

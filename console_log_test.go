@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )
 
 // savedEntry is a line of the file that the log is saved to.
@@ -27,14 +30,14 @@ type savedEntry struct {
 }
 
 // saveLog presses Save and reads what the browser downloads.
-func saveLog(t *testing.T, c *chromium) []savedEntry {
+func saveLog(t *testing.T, c *browser.Chromium) []savedEntry {
 	t.Helper()
 	dir := t.TempDir()
-	c.do(t, "Page.setDownloadBehavior", params{"behavior": "allow", "downloadPath": dir}, nil)
-	c.click(t, "#save")
+	c.Do(t, "Page.setDownloadBehavior", browser.Params{"behavior": "allow", "downloadPath": dir}, nil)
+	c.Click(t, "#save")
 	var files []string
-	for end := time.Now().Add(patience); len(files) == 0 && time.Now().Before(end); {
-		c.eval(t, `new Promise((resolve) => setTimeout(resolve, 5))`, nil)
+	for end := time.Now().Add(wstest.Timeout); len(files) == 0 && time.Now().Before(end); {
+		c.Eval(t, `new Promise((resolve) => setTimeout(resolve, 5))`, nil)
 		files, _ = filepath.Glob(filepath.Join(dir, "websocket-*.jsonl")) // whole when it has this name
 	}
 	if len(files) != 1 {
@@ -57,18 +60,18 @@ func saveLog(t *testing.T, c *chromium) []savedEntry {
 
 func TestConsoleLog(t *testing.T) {
 	c := newConsoleTab(t, 1280, 900)
-	s := startForOthers(t, consoleBrowserSite)
-	c.open(t, "http://"+s.plain+"/ws")
-	c.awaitText(t, "#empty", "Nothing has happened yet.")
+	s := wstest.StartForOthers(t, consoleBrowserSite)
+	c.Open(t, "http://"+s.Plain+"/ws")
+	c.AwaitText(t, "#empty", "Nothing has happened yet.")
 	connect(t, c)
 	for _, text := range []string{"apple", "Banana", "two\nlines", strings.Repeat("long", 1000)} {
-		c.fill(t, "#text", text)
-		c.click(t, "#send")
+		c.Fill(t, "#text", text)
+		c.Click(t, "#send")
 	}
-	c.click(t, "input[value=hex]")
-	c.fill(t, "#hex", "c0ffee")
-	c.press(t, "Enter")
-	waitFor(t, c, `document.querySelector('#count').textContent === '12'`)
+	c.Click(t, "input[value=hex]")
+	c.Fill(t, "#hex", "c0ffee")
+	c.Press(t, "Enter")
+	browser.WaitFor(t, c, `document.querySelector('#count').textContent === '12'`)
 
 	for _, v := range []struct{ text, direction, shown string }{
 		{"banana", "", "2 of 12"},
@@ -79,34 +82,34 @@ func TestConsoleLog(t *testing.T) {
 		{"", "event", "2 of 12"},
 		{"", "", "12"},
 	} {
-		c.fill(t, "#filter", v.text)
-		c.eval(t, fmt.Sprintf(`(() => {
+		c.Fill(t, "#filter", v.text)
+		c.Eval(t, fmt.Sprintf(`(() => {
 			const select = document.querySelector('#filter-direction');
 			select.value = %q;
 			select.dispatchEvent(new Event('change'));
 		})()`, v.direction), nil)
-		waitFor(t, c, fmt.Sprintf(`document.querySelector('#count').textContent === %q`, v.shown))
+		browser.WaitFor(t, c, fmt.Sprintf(`document.querySelector('#count').textContent === %q`, v.shown))
 		if v.shown == "0 of 12" {
-			c.awaitText(t, "#empty", "No entries match the filter.")
+			c.AwaitText(t, "#empty", "No entries match the filter.")
 		}
 	}
 	t.Run("save", func(t *testing.T) { testSave(t, c) })
 	t.Run("copy", func(t *testing.T) { testCopy(t, c) })
 	t.Run("details", func(t *testing.T) { testDetails(t, c) })
 
-	c.click(t, "#clear")
-	c.awaitText(t, "#log-status", "Cleared")
-	if rows := logRows(t, c); len(rows) != 0 || c.text(t, "#count") != "0" {
+	c.Click(t, "#clear")
+	c.AwaitText(t, "#log-status", "Cleared")
+	if rows := logRows(t, c); len(rows) != 0 || c.Text(t, "#count") != "0" {
 		t.Errorf("the cleared log has %+v", rows)
 	}
-	c.expectNoComplaints(t)
+	c.ExpectNoComplaints(t)
 }
 
-func testSave(t *testing.T, c *chromium) {
-	c.click(t, "#close")
-	c.awaitText(t, "#state-name", "Closed")
+func testSave(t *testing.T, c *browser.Chromium) {
+	c.Click(t, "#close")
+	c.AwaitText(t, "#state-name", "Closed")
 	entries := saveLog(t, c)
-	c.awaitText(t, "#log-status", "Saved 14")
+	c.AwaitText(t, "#log-status", "Saved 14")
 	if len(entries) != 14 {
 		t.Fatalf("%d entries were saved, want 14", len(entries))
 	}
@@ -133,21 +136,21 @@ func testSave(t *testing.T, c *chromium) {
 	}
 }
 
-func testCopy(t *testing.T, c *chromium) {
-	c.do(t, "Browser.grantPermissions", params{"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}}, nil)
-	c.fill(t, "#filter", "apple")
-	waitFor(t, c, `document.querySelector('#count').textContent.startsWith('2 of')`)
+func testCopy(t *testing.T, c *browser.Chromium) {
+	c.Do(t, "Browser.grantPermissions", browser.Params{"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}}, nil)
+	c.Fill(t, "#filter", "apple")
+	browser.WaitFor(t, c, `document.querySelector('#count').textContent.startsWith('2 of')`)
 	for _, how := range []string{
 		``,
 		// Pages without TLS have no such interface, unless they are local.
 		`Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })`,
 	} {
-		c.eval(t, how+";navigator.clipboard?.writeText('nothing')", nil)
-		c.eval(t, `document.querySelector('#log-status').textContent = ''`, nil)
-		c.click(t, "#copy")
-		c.awaitText(t, "#log-status", "Copied 2")
+		c.Eval(t, how+";navigator.clipboard?.writeText('nothing')", nil)
+		c.Eval(t, `document.querySelector('#log-status').textContent = ''`, nil)
+		c.Click(t, "#copy")
+		c.AwaitText(t, "#log-status", "Copied 2")
 		var copied string
-		c.eval(t, `delete navigator.clipboard; navigator.clipboard.readText()`, &copied)
+		c.Eval(t, `delete navigator.clipboard; navigator.clipboard.readText()`, &copied)
 		var want strings.Builder
 		for _, row := range logRows(t, c) {
 			want.WriteString(strings.Join([]string{row.Time, row.Direction, row.Type, row.Size, row.RTT, row.Preview}, "\t") + "\n")
@@ -156,11 +159,11 @@ func testCopy(t *testing.T, c *chromium) {
 			t.Errorf("copied is %q, want %q", copied, want.String())
 		}
 	}
-	c.fill(t, "#filter", "")
+	c.Fill(t, "#filter", "")
 }
 
-func testDetails(t *testing.T, c *chromium) {
-	c.eval(t, `document.querySelector('#log').focus()`, nil)
+func testDetails(t *testing.T, c *browser.Chromium) {
+	c.Eval(t, `document.querySelector('#log').focus()`, nil)
 	for _, v := range []struct{ key, title, text string }{
 		{"Home", "connect", "ws://127.0.0.1"},
 		{"ArrowDown", "open", "in "},
@@ -168,11 +171,11 @@ func testDetails(t *testing.T, c *chromium) {
 		{"ArrowUp", "open", "in "},
 		{"End", "closed", "1000 Normal closure · clean"},
 	} {
-		c.press(t, v.key)
-		c.awaitText(t, "#detail-title", v.title)
-		c.awaitText(t, "#detail-text", v.text)
+		c.Press(t, v.key)
+		c.AwaitText(t, "#detail-title", v.title)
+		c.AwaitText(t, "#detail-text", v.text)
 		var active string
-		c.eval(t, `(() => {
+		c.Eval(t, `(() => {
 			const row = document.getElementById(document.querySelector('#log').getAttribute('aria-activedescendant'));
 			return row.ariaSelected + ' ' + row.querySelector('.preview').textContent;
 		})()`, &active)
@@ -180,24 +183,24 @@ func testDetails(t *testing.T, c *chromium) {
 			t.Errorf("%s: the active row is %q, want one with %q", v.key, active, v.text)
 		}
 	}
-	c.click(t, "#log [data-direction=received][data-type=binary]")
-	c.awaitText(t, "#detail-text", "0000  c0 ff ee "+strings.Repeat(" ", 40)+"···")
-	c.click(t, "#detail-close")
-	waitFor(t, c, `document.querySelector('#detail').hidden && document.activeElement.id === 'log'`)
+	c.Click(t, "#log [data-direction=received][data-type=binary]")
+	c.AwaitText(t, "#detail-text", "0000  c0 ff ee "+strings.Repeat(" ", 40)+"···")
+	c.Click(t, "#detail-close")
+	browser.WaitFor(t, c, `document.querySelector('#detail').hidden && document.activeElement.id === 'log'`)
 }
 
 // A log of a hundred thousand entries has no more rows in the document than one of
 // a hundred.
 func TestConsoleLongLog(t *testing.T) {
 	c := newConsoleTab(t, 1280, 900)
-	s := startForOthers(t, consoleBrowserSite)
-	c.open(t, "https://"+s.secure+"/ws")
+	s := wstest.StartForOthers(t, consoleBrowserSite)
+	c.Open(t, "https://"+s.Secure+"/ws")
 	connect(t, c)
-	c.fill(t, "#burst-count", "50000")
-	c.fill(t, "#burst-size", "16")
-	c.click(t, "#burst")
-	for count := ""; count != "100,002"; count = c.text(t, "#count") { // as long as it grows
-		waitFor(t, c, fmt.Sprintf(`document.querySelector('#count').textContent !== %q`, count))
+	c.Fill(t, "#burst-count", "50000")
+	c.Fill(t, "#burst-size", "16")
+	c.Click(t, "#burst")
+	for count := ""; count != "100,002"; count = c.Text(t, "#count") { // as long as it grows
+		browser.WaitFor(t, c, fmt.Sprintf(`document.querySelector('#count').textContent !== %q`, count))
 	}
 	const most = 60
 	at := func(what, first, last string) {
@@ -207,7 +210,7 @@ func TestConsoleLongLog(t *testing.T) {
 			t.Errorf("%s: %d rows are in the document, want %d at most", what, len(rows), most)
 		}
 		var seen []string
-		c.eval(t, `(() => {
+		c.Eval(t, `(() => {
 			const { top, bottom } = document.querySelector('#log').getBoundingClientRect();
 			const head = document.querySelector('#log .head').offsetHeight;
 			return [...document.querySelectorAll('#log .body [role=row]')].filter((row) => {
@@ -220,26 +223,26 @@ func TestConsoleLongLog(t *testing.T) {
 		}
 	}
 	at("following", "", "100003")
-	c.eval(t, `document.querySelector('#log').focus()`, nil)
-	c.press(t, "Home")
-	c.awaitText(t, "#detail-title", "connect")
+	c.Eval(t, `document.querySelector('#log').focus()`, nil)
+	c.Press(t, "Home")
+	c.AwaitText(t, "#detail-title", "connect")
 	at("the beginning", "2", "")
-	c.press(t, "End")
-	c.awaitText(t, "#detail-title", "received text · 16 bytes")
+	c.Press(t, "End")
+	c.AwaitText(t, "#detail-title", "received text · 16 bytes")
 	at("the end", "", "100003")
-	c.eval(t, `document.querySelector('#log').scrollTop = 24 * 50000`, nil)
-	waitFor(t, c, `!document.querySelector('#follow').hidden`)
+	c.Eval(t, `document.querySelector('#log').scrollTop = 24 * 50000`, nil)
+	browser.WaitFor(t, c, `!document.querySelector('#follow').hidden`)
 	at("the middle", "50002", "")
-	c.click(t, "#follow")
-	waitFor(t, c, `document.querySelector('#follow').hidden`)
+	c.Click(t, "#follow")
+	browser.WaitFor(t, c, `document.querySelector('#follow').hidden`)
 	at("following again", "", "100003")
 
-	c.fill(t, "#filter", "49999.")
-	waitFor(t, c, `document.querySelector('#count').textContent === '2 of 100,002'`)
-	c.fill(t, "#filter", "")
-	waitFor(t, c, `document.querySelector('#count').textContent === '100,002'`)
+	c.Fill(t, "#filter", "49999.")
+	browser.WaitFor(t, c, `document.querySelector('#count').textContent === '2 of 100,002'`)
+	c.Fill(t, "#filter", "")
+	browser.WaitFor(t, c, `document.querySelector('#count').textContent === '100,002'`)
 	if entries := saveLog(t, c); len(entries) != 100_002 {
 		t.Errorf("%d entries were saved, want 100002", len(entries))
 	}
-	c.expectNoComplaints(t)
+	c.ExpectNoComplaints(t)
 }

@@ -13,47 +13,50 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )
 
 // TestConsoleScreenshots makes pictures for those who change the page: with
 // -artifacts they stay. With -update one becomes that of the README.
 func TestConsoleScreenshots(t *testing.T) {
 	c := newConsoleTab(t, 1280, 800)
-	s := startForOthers(t, consoleBrowserSite)
-	c.open(t, "https://"+s.secure+"/ws")
+	s := wstest.StartForOthers(t, consoleBrowserSite)
+	c.Open(t, "https://"+s.Secure+"/ws")
 	save := func(name string) {
 		t.Helper()
 		var overflow float64
-		c.eval(t, `document.documentElement.scrollWidth - innerWidth`, &overflow)
+		c.Eval(t, `document.documentElement.scrollWidth - innerWidth`, &overflow)
 		if overflow > 0 {
 			t.Errorf("%s: the page is wider than the window, by %v", name, overflow)
 		}
 		logRows(t, c) // when all has been drawn
-		if err := os.WriteFile(filepath.Join(t.ArtifactDir(), name+".png"), c.capture(t), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(t.ArtifactDir(), name+".png"), c.Capture(t), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	save("ready")
-	c.fill(t, "#protocols", "chat")
+	c.Fill(t, "#protocols", "chat")
 	connect(t, c)
 	converse(t, c)
 	for _, scheme := range []string{"light", "dark"} {
-		c.media(t, "prefers-color-scheme", scheme)
+		c.Media(t, "prefers-color-scheme", scheme)
 		save(scheme)
 		if *update && scheme == "light" {
-			if err := os.WriteFile("console/screenshot.png", shrink(t, c.capture(t)), 0o644); err != nil {
+			if err := os.WriteFile("console/screenshot.png", shrink(t, c.Capture(t)), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	c.do(t, "Emulation.setTouchEmulationEnabled", params{"enabled": true}, nil)
+	c.Do(t, "Emulation.setTouchEmulationEnabled", browser.Params{"enabled": true}, nil)
 	for _, width := range []int{768, 390, 320} {
-		c.do(t, "Emulation.setDeviceMetricsOverride", params{
+		c.Do(t, "Emulation.setDeviceMetricsOverride", browser.Params{
 			"width": width, "height": 844, "deviceScaleFactor": 2, "mobile": true,
 		}, nil)
-		c.eval(t, `scrollTo(0, 0)`, nil)
+		c.Eval(t, `scrollTo(0, 0)`, nil)
 		save(fmt.Sprintf("width %d top", width))
-		c.eval(t, `document.querySelector('.latency').scrollIntoView()`, nil)
+		c.Eval(t, `document.querySelector('.latency').scrollIntoView()`, nil)
 		save(fmt.Sprintf("width %d bottom", width))
 	}
 }
@@ -83,42 +86,42 @@ func shrink(t *testing.T, picture []byte) []byte {
 }
 
 // converse makes some traffic to look at.
-func converse(t *testing.T, c *chromium) {
+func converse(t *testing.T, c *browser.Chromium) {
 	t.Helper()
 	echoed := func(beginning string) {
 		t.Helper()
-		waitFor(t, c, fmt.Sprintf(`(([row]) => row.dataset.direction === 'received' &&
+		browser.WaitFor(t, c, fmt.Sprintf(`(([row]) => row.dataset.direction === 'received' &&
 			row.querySelector('.preview').textContent.startsWith(%q))([...document.querySelectorAll('#log .body [role=row]')].slice(-1))`,
 			beginning))
 	}
-	c.fill(t, "#burst-count", "20")
-	c.click(t, "#burst")
-	c.fill(t, "#interval", "40")
-	c.click(t, "#repeat")
+	c.Fill(t, "#burst-count", "20")
+	c.Click(t, "#burst")
+	c.Fill(t, "#interval", "40")
+	c.Click(t, "#repeat")
 	echoes := []int{60}
 	if *update { // and the plot is to be full
 		echoes = []int{250, 500, 740}
 	}
 	for _, n := range echoes {
-		waitFor(t, c, fmt.Sprintf(`parseFloat(document.querySelector('#echoes').textContent) > %d`, n))
+		browser.WaitFor(t, c, fmt.Sprintf(`parseFloat(document.querySelector('#echoes').textContent) > %d`, n))
 	}
-	c.click(t, "#repeat")
+	c.Click(t, "#repeat")
 	for _, text := range []string{
 		`{"type":"join","room":"lobby","user":"ada"}`,
 		`{"type":"message","room":"lobby","text":"Hello, everyone!"}`,
 		"Příliš žluťoučký kůň",
 		strings.Repeat("The quick brown fox jumps over the lazy dog. ", 100),
 	} {
-		c.fill(t, "#text", text)
-		c.press(t, "Enter")
+		c.Fill(t, "#text", text)
+		c.Press(t, "Enter")
 		echoed(text[:20])
 	}
-	c.click(t, "input[value=hex]")
-	c.fill(t, "#hex", "82 05 ca fe ba be 00 01 02 03 68 65 6c 6c 6f 2c 20 73 6f 63 6b 65 74")
-	c.press(t, "Enter")
+	c.Click(t, "input[value=hex]")
+	c.Fill(t, "#hex", "82 05 ca fe ba be 00 01 02 03 68 65 6c 6c 6f 2c 20 73 6f 63 6b 65 74")
+	c.Press(t, "Enter")
 	echoed("82 05 ca")
-	c.eval(t, `document.querySelector('#log').focus()`, nil)
-	c.press(t, "End")
-	c.awaitText(t, "#detail-title", "received binary")
-	c.eval(t, `document.activeElement.blur()`, nil)
+	c.Eval(t, `document.querySelector('#log').focus()`, nil)
+	c.Press(t, "End")
+	c.AwaitText(t, "#detail-title", "received binary")
+	c.Eval(t, `document.activeElement.blur()`, nil)
 }

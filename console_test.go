@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // browserAccept is what browsers send when they open a page.
@@ -65,11 +66,11 @@ func expectConsoleHeader(t *testing.T, res *http.Response) {
 }
 
 func TestConsole(t *testing.T) {
-	s := start(t, consoleSite)
-	for _, protocol := range protocols {
+	s := wstest.Start(t, consoleSite)
+	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
-				res, body := s.fetch(t, protocol, method, "/ws?room=1", "Accept", browserAccept)
+				res, body := s.Fetch(t, protocol, method, "/ws?room=1", "Accept", browserAccept)
 				expectConsole(t, res, body)
 			}
 			for _, header := range [][]string{
@@ -78,34 +79,34 @@ func TestConsole(t *testing.T) {
 				{"Accept", "application/json"},
 				{"Accept", "text/html;q=0, */*"},
 			} {
-				res, body := s.fetch(t, protocol, http.MethodGet, "/ws", header...)
+				res, body := s.Fetch(t, protocol, http.MethodGet, "/ws", header...)
 				if res.StatusCode != http.StatusOK || body != "next" || res.Header.Get("Vary") != "Accept" {
 					t.Errorf("%q: got %d %.60q with Vary %q, want the next handler's answer with Accept",
 						header, res.StatusCode, body, res.Header.Get("Vary"))
 				}
 			}
 			for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodOptions, http.MethodDelete} {
-				if _, body := s.fetch(t, protocol, method, "/ws", "Accept", "text/html"); body != "next" {
+				if _, body := s.Fetch(t, protocol, method, "/ws", "Accept", "text/html"); body != "next" {
 					t.Errorf("%s: got %.60q, want the next handler's answer", method, body)
 				}
 			}
-			if _, body := s.fetch(t, protocol, http.MethodGet, "/elsewhere", "Accept", "text/html"); body != "next" {
+			if _, body := s.Fetch(t, protocol, http.MethodGet, "/elsewhere", "Accept", "text/html"); body != "next" {
 				t.Errorf("elsewhere: got %.60q, want the next handler's answer", body)
 			}
-			p := s.dial(t, protocol, "/ws", "Accept", browserAccept)
-			p.echo(ws.OpText, "hello")
-			p.bye()
+			p := s.Dial(t, protocol, "/ws", "Accept", browserAccept)
+			p.Echo(ws.OpText, "hello")
+			p.CloseNormally()
 		})
 	}
 }
 
 func TestConsoleRevalidation(t *testing.T) {
-	s := start(t, consoleSite)
+	s := wstest.Start(t, consoleSite)
 	etag := consolePage().header.Get("ETag")
 	if !regexp.MustCompile(`^"[\w-]{22}"$`).MatchString(etag) {
 		t.Errorf("the ETag is %s, want a strong one", etag)
 	}
-	for _, protocol := range protocols {
+	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
 			for _, c := range []struct {
 				condition string
@@ -118,7 +119,7 @@ func TestConsoleRevalidation(t *testing.T) {
 				{`"other"`, http.StatusOK},
 			} {
 				for _, method := range []string{http.MethodGet, http.MethodHead} {
-					res, body := s.fetch(t, protocol, method, "/ws", "Accept", "text/html", "If-None-Match", c.condition)
+					res, body := s.Fetch(t, protocol, method, "/ws", "Accept", "text/html", "If-None-Match", c.condition)
 					if res.StatusCode != c.status {
 						t.Errorf("%s: status is %d, want %d", c.condition, res.StatusCode, c.status)
 					}
@@ -129,7 +130,7 @@ func TestConsoleRevalidation(t *testing.T) {
 				}
 			}
 			// It is no condition for the next handler.
-			if res, body := s.fetch(t, protocol, http.MethodGet, "/ws", "If-None-Match", etag); body != "next" {
+			if res, body := s.Fetch(t, protocol, http.MethodGet, "/ws", "If-None-Match", etag); body != "next" {
 				t.Errorf("got %d %.60q, want the next handler's answer", res.StatusCode, body)
 			}
 		})
@@ -137,8 +138,8 @@ func TestConsoleRevalidation(t *testing.T) {
 }
 
 func TestConsoleOff(t *testing.T) {
-	s := start(t, "websocket\nrespond next")
-	res, body := s.fetch(t, "http1", http.MethodGet, "/", "Accept", "text/html")
+	s := wstest.Start(t, "websocket\nrespond next")
+	res, body := s.Fetch(t, "http1", http.MethodGet, "/", "Accept", "text/html")
 	if body != "next" || res.Header.Get("Vary") != "" {
 		t.Errorf("got %.60q with Vary %q, want the next handler's answer with none", body, res.Header.Get("Vary"))
 	}
@@ -159,9 +160,9 @@ func TestConsoleAmongOthers(t *testing.T) {
 		{"policy", "header Content-Security-Policy \"default-src 'self'\"\n" + handler, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := start(t, c.site)
-			for _, protocol := range protocols {
-				res, body := s.fetch(t, protocol, http.MethodGet, "/", "Accept", "text/html")
+			s := wstest.Start(t, c.site)
+			for _, protocol := range wstest.Protocols {
+				res, body := s.Fetch(t, protocol, http.MethodGet, "/", "Accept", "text/html")
 				if c.field != "" && res.Header.Get(c.field) != c.want {
 					t.Errorf("%s is %q, want %q", c.field, res.Header.Get(c.field), c.want)
 				}
@@ -175,11 +176,11 @@ func TestConsoleAmongOthers(t *testing.T) {
 }
 
 func TestConsoleEncoded(t *testing.T) {
-	s := start(t, "route {\nencode gzip\nwebsocket {\nconsole\n}\n}")
-	for _, protocol := range protocols {
+	s := wstest.Start(t, "route {\nencode gzip\nwebsocket {\nconsole\n}\n}")
+	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
 			header := []string{"Accept", "text/html", "Accept-Encoding", "gzip"}
-			res, body := s.fetch(t, protocol, http.MethodGet, "/", header...)
+			res, body := s.Fetch(t, protocol, http.MethodGet, "/", header...)
 			if res.Header.Get("Content-Encoding") != "gzip" {
 				t.Fatalf("Content-Encoding is %q, want gzip", res.Header.Get("Content-Encoding"))
 			}
@@ -194,7 +195,7 @@ func TestConsoleEncoded(t *testing.T) {
 			if inflated, err := io.ReadAll(r); err != nil || string(inflated) != string(consolePage().html) {
 				t.Errorf("not the page: %.60q, %v", inflated, err)
 			}
-			res, _ = s.fetch(t, protocol, http.MethodGet, "/", append(header, "If-None-Match", res.Header.Get("ETag"))...)
+			res, _ = s.Fetch(t, protocol, http.MethodGet, "/", append(header, "If-None-Match", res.Header.Get("ETag"))...)
 			if res.StatusCode != http.StatusNotModified {
 				t.Errorf("status for the same ETag is %d, want 304", res.StatusCode)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // The benchmarks below show what the module's parts cost, beside bare gorilla
@@ -53,10 +54,10 @@ func echoLoop(stream *loopStream) {
 // those before compression. It shows what part of that comes back.
 func BenchmarkEchoCompressed(b *testing.B) {
 	for _, size := range []int{60, 125, 1 << 10, 4 << 10, 64 << 10, 1 << 20} {
-		for _, data := range []struct{ name, message string }{{"records", records(size)}, {"noise", noise(size)}} {
+		for _, data := range []struct{ name, message string }{{"records", wstest.Records(size)}, {"noise", wstest.Noise(size)}} {
 			b.Run(fmt.Sprintf("%d/%s", size, data.name), func(b *testing.B) {
 				stream := &loopStream{
-					message: clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), deflateMessage(data.message)), left: b.N,
+					message: wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), wstest.Deflate(data.message)), left: b.N,
 				}
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
@@ -84,7 +85,7 @@ func echoGorilla(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	echoMessages(conn)
+	wstest.EchoMessages(conn)
 }
 
 // A loopStream has one message come in again and again.
@@ -97,7 +98,7 @@ type loopStream struct {
 }
 
 func newLoopStream(size, count int) *loopStream {
-	return &loopStream{message: clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, size)), left: count}
+	return &loopStream{message: wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, size)), left: count}
 }
 
 func (s *loopStream) Wait() error { return nil }
@@ -145,7 +146,7 @@ func BenchmarkHandshake(b *testing.B) {
 	gorilla := httptest.NewServer(http.HandlerFunc(echoGorilla))
 	b.Cleanup(gorilla.Close)
 	for _, server := range []struct{ name, addr string }{
-		{"module", start(b, "websocket").plain},
+		{"module", wstest.Start(b, "websocket").Plain},
 		{"gorilla", gorilla.Listener.Addr().String()},
 	} {
 		b.Run(server.name, func(b *testing.B) {

@@ -10,53 +10,54 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestDeflate(t *testing.T) {
-	onEveryProtocol(t, "websocket {\ncompression on\n}", func(t *testing.T, s *server, protocol string) {
-		p := s.dial(t, protocol, "/", "Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
+	wstest.OnEveryProtocol(t, "websocket {\ncompression on\n}", func(t *testing.T, s *wstest.Server, protocol string) {
+		p := s.Dial(t, protocol, "/", "Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
 		const want = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-		if got := p.res.Header.Get("Sec-WebSocket-Extensions"); got != want {
+		if got := p.Response.Header.Get("Sec-WebSocket-Extensions"); got != want {
 			t.Fatalf("extensions are %q, want %q", got, want)
 		}
 		for _, message := range []string{
-			"", "Hello", letters(4096), letters(65536), letters(300_000), strings.Repeat("a", 1<<20),
-			noise(65536), noise(200_000),
+			"", "Hello", wstest.Letters(4096), wstest.Letters(65536), wstest.Letters(300_000), strings.Repeat("a", 1<<20),
+			wstest.Noise(65536), wstest.Noise(200_000),
 		} {
 			op := ws.OpBinary
 			if utf8.ValidString(message) {
 				op = ws.OpText
 			}
-			compressed := deflateMessage(message)
+			compressed := wstest.Deflate(message)
 			cut := len(compressed) / 3
-			go p.rw.Write(bytes.Join([][]byte{
-				clientFrame(ws.RSV1Bit|byte(op), compressed[:cut]),
-				clientFrame(ws.FinBit|byte(ws.OpPing), nil),
-				clientFrame(0, nil),
-				clientFrame(ws.FinBit, compressed[cut:]),
+			go p.Conn.Write(bytes.Join([][]byte{
+				wstest.ClientFrame(ws.RSV1Bit|byte(op), compressed[:cut]),
+				wstest.ClientFrame(ws.FinBit|byte(ws.OpPing), nil),
+				wstest.ClientFrame(0, nil),
+				wstest.ClientFrame(ws.FinBit, compressed[cut:]),
 			}, nil))
-			p.expect(ws.OpPong, "")
-			f := p.read()
-			if f.first&^ws.FinBit != ws.RSV1Bit|byte(op) {
-				t.Fatalf("first byte of the reply is %#x", f.first)
+			p.Expect(ws.OpPong, "")
+			f := p.ReadFrame()
+			if f.First&^ws.FinBit != ws.RSV1Bit|byte(op) {
+				t.Fatalf("first byte of the reply is %#x", f.First)
 			}
-			got, frames := f.payload, 1
-			for f.first&ws.FinBit == 0 {
-				if f = p.read(); f.first&^ws.FinBit != 0 {
-					t.Fatalf("first byte of a continuation is %#x", f.first)
+			got, frames := f.Payload, 1
+			for f.First&ws.FinBit == 0 {
+				if f = p.ReadFrame(); f.First&^ws.FinBit != 0 {
+					t.Fatalf("first byte of a continuation is %#x", f.First)
 				}
-				got = append(got, f.payload...)
+				got = append(got, f.Payload...)
 				frames++
 			}
-			if inflateMessage(t, got) != message {
+			if wstest.Inflate(t, got) != message {
 				t.Fatalf("another message came back for %.20q of %d bytes", message, len(message))
 			}
 			if len(message) <= maxEchoFrame && frames != 1 {
 				t.Errorf("%d bytes came back in %d frames", len(message), frames)
 			}
 		}
-		p.echo(ws.OpText, "not compressed")
-		p.bye()
+		p.Echo(ws.OpText, "not compressed")
+		p.CloseNormally()
 	})
 }
 
@@ -65,19 +66,19 @@ func TestDeflateLongMessages(t *testing.T) {
 	rng := mathrand.New(mathrand.NewPCG(7, 9))
 	for range 40 {
 		message := patchwork(rng, rng.IntN(1<<20))
-		rest := deflateMessage(message)
+		rest := wstest.Deflate(message)
 		var stream []byte
 		pings := 0
 		for first := byte(ws.RSV1Bit | ws.OpBinary); ; first = 0 {
 			n := min(len(rest), rng.IntN(1<<rng.IntN(18)))
 			if n == len(rest) {
-				stream = append(stream, clientFrame(ws.FinBit|first, rest)...)
+				stream = append(stream, wstest.ClientFrame(ws.FinBit|first, rest)...)
 				break
 			}
-			stream = append(stream, clientFrame(first, rest[:n])...)
+			stream = append(stream, wstest.ClientFrame(first, rest[:n])...)
 			rest = rest[n:]
 			if rng.IntN(4) == 0 {
-				stream = append(stream, clientFrame(ws.FinBit|byte(ws.OpPing), nil)...)
+				stream = append(stream, wstest.ClientFrame(ws.FinBit|byte(ws.OpPing), nil)...)
 				pings++
 			}
 		}
@@ -93,7 +94,7 @@ func TestDeflateLongMessages(t *testing.T) {
 
 // patchwork makes n bytes that can be compressed in some places.
 func patchwork(rng *mathrand.Rand, n int) string {
-	random, text := noise(n+1), records(n+1)
+	random, text := wstest.Noise(n+1), wstest.Records(n+1)
 	var b strings.Builder
 	for b.Len() < n {
 		from, size := rng.IntN(n), rng.IntN(1<<rng.IntN(18))
@@ -111,17 +112,17 @@ func TestCorruptDeflateShowsEarly(t *testing.T) {
 		t.Run(strconv.Itoa(good), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				p := pipe(t, &Handler{Compression: "on"})
-				payload := append(deflateMessage(noise(good)), flushMarker...)
+				payload := append(wstest.Deflate(wstest.Noise(good)), flushMarker...)
 				payload = append(payload, 0x07) // a block of the reserved type
 				enough := len(payload) + min(4*len(payload), ws.Blocks.Size) + piece
 				payload = append(payload, make([]byte, 1<<20)...)
-				stream := clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), payload)
+				stream := wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), payload)
 				go func() {
 					for piece := range slices.Chunk(stream[:len(stream)-len(payload)+enough], piece) {
-						p.rw.Write(piece)
+						p.Conn.Write(piece)
 					}
 				}()
-				if first, payload := p.readEvent(); !matches("X:1007~corrupt", first, payload) {
+				if first, payload := p.ReadEvent(); !wstest.Matches("X:1007~corrupt", first, payload) {
 					t.Errorf("got %#x %q", first, payload)
 				}
 			})

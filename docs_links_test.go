@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // documents are all of the repository's texts.
@@ -30,7 +31,7 @@ func documents(t *testing.T) []string {
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	for _, file := range documents(t) {
-		for _, m := range link.FindAllStringSubmatch(readFile(t, file), -1) {
+		for _, m := range link.FindAllStringSubmatch(wstest.ReadFile(t, file), -1) {
 			if strings.Contains(m[1], "://") {
 				continue
 			}
@@ -41,7 +42,7 @@ func TestLinks(t *testing.T) {
 			}
 			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s: %v", file, m[1], err)
-			} else if anchor != "" && !anchors(readFile(t, target))[anchor] {
+			} else if anchor != "" && !anchors(wstest.ReadFile(t, target))[anchor] {
 				t.Errorf("%s links to %s, and there is no such heading", file, m[1])
 			}
 		}
@@ -63,7 +64,7 @@ func anchors(text string) map[string]bool {
 func TestNamedTests(t *testing.T) {
 	code := testCode(t)
 	for _, file := range documents(t) {
-		for _, name := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(readFile(t, file), -1) {
+		for _, name := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(wstest.ReadFile(t, file), -1) {
 			if !strings.Contains(code, "func "+name[1]+"(") {
 				t.Errorf("%s names %s, which is not there", file, name[1])
 			}
@@ -76,7 +77,7 @@ func testCode(t *testing.T) string {
 	var code strings.Builder
 	for _, pattern := range []string{"*_test.go", "*/*_test.go", "internal/*/*_test.go"} {
 		for _, file := range glob(t, pattern) {
-			code.WriteString(readFile(t, file))
+			code.WriteString(wstest.ReadFile(t, file))
 		}
 	}
 	return code.String()
@@ -87,7 +88,7 @@ func TestJSONBesideCaddyfile(t *testing.T) {
 	pair := regexp.MustCompile("(?s)```caddyfile\n([^`]*)```\n\n```json\n(\\{[^`]*)```")
 	pairs := 0
 	for _, file := range documents(t) {
-		for _, m := range pair.FindAllStringSubmatch(readFile(t, file), -1) {
+		for _, m := range pair.FindAllStringSubmatch(wstest.ReadFile(t, file), -1) {
 			pairs++
 			adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(m[1]), nil)
 			if err != nil {
@@ -134,7 +135,7 @@ func findHandler(v any) any {
 
 // What is told of sessions is what the document says.
 func TestObservabilityDocument(t *testing.T) {
-	text := readFile(t, "docs/observability.md")
+	text := wstest.ReadFile(t, "docs/observability.md")
 	s := &session{handler: new(Handler)}
 	names := []string{"host", "path", "client_ip", "user_id", "proto", "age"}
 	for _, f := range s.report() {
@@ -184,7 +185,7 @@ var shownBy = map[string]string{
 }
 
 func TestCodesAreShown(t *testing.T) {
-	table := readFile(t, "README.md")
+	table := wstest.ReadFile(t, "README.md")
 	table = table[strings.Index(table, "| status or close code |"):]
 	table = table[:strings.Index(table, "\n\n")]
 	rows := 0

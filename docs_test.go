@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // caddyfileBlocks are the Caddyfiles that a document shows.
 func caddyfileBlocks(t *testing.T, document string) []string {
 	t.Helper()
 	var blocks []string
-	for _, m := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(readFile(t, document), -1) {
+	for _, m := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(wstest.ReadFile(t, document), -1) {
 		blocks = append(blocks, m[1])
 	}
 	if len(blocks) == 0 {
@@ -37,9 +38,9 @@ func glob(t *testing.T, pattern string) []string {
 
 // The Caddyfiles that people copy are formatted and adapt.
 func TestCaddyfilesAdapt(t *testing.T) {
-	files := map[string]string{"Caddyfile.example": readFile(t, "Caddyfile.example")}
+	files := map[string]string{"Caddyfile.example": wstest.ReadFile(t, "Caddyfile.example")}
 	for _, name := range glob(t, "examples/*/Caddyfile") {
-		files[name] = readFile(t, name)
+		files[name] = wstest.ReadFile(t, name)
 	}
 	for _, document := range append(glob(t, "docs/*.md"), "README.md") {
 		for i, block := range caddyfileBlocks(t, document) {
@@ -60,7 +61,7 @@ func TestCaddyfilesAdapt(t *testing.T) {
 // The recipes show the examples as they are, all of them, and the README names
 // each.
 func TestRecipesAreTheExamples(t *testing.T) {
-	recipes, readme := readFile(t, "docs/recipes.md"), readFile(t, "README.md")
+	recipes, readme := wstest.ReadFile(t, "docs/recipes.md"), wstest.ReadFile(t, "README.md")
 	blocks := caddyfileBlocks(t, "docs/recipes.md")
 	for _, folder := range glob(t, "examples/*") {
 		if !strings.Contains(recipes, "](../"+folder+")") {
@@ -72,7 +73,7 @@ func TestRecipesAreTheExamples(t *testing.T) {
 		if _, err := os.Stat(folder + "/Caddyfile"); err != nil {
 			continue
 		}
-		i := slices.Index(blocks, readFile(t, folder+"/Caddyfile"))
+		i := slices.Index(blocks, wstest.ReadFile(t, folder+"/Caddyfile"))
 		if i < 0 {
 			t.Errorf("docs/recipes.md doesn't show %s/Caddyfile", folder)
 			continue
@@ -87,7 +88,7 @@ func TestRecipesAreTheExamples(t *testing.T) {
 // The grammar stands in the README as it does in the code, and the table there
 // has a row for each of its options.
 func TestREADMEOptions(t *testing.T) {
-	readme, code := readFile(t, "README.md"), readFile(t, "caddyfile.go")
+	readme, code := wstest.ReadFile(t, "README.md"), wstest.ReadFile(t, "caddyfile.go")
 	block := regexp.MustCompile(`(?s)//\twebsocket \[<matcher>\].*?//\t}\n`).FindString(code)
 	grammar := strings.ReplaceAll(block, "//\t", "")
 	if grammar == "" || !strings.Contains(readme, grammar) {

@@ -14,18 +14,19 @@ import (
 	"testing/synctest"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestEchoSizes(t *testing.T) {
-	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
-		p := s.dial(t, protocol, "/")
+	wstest.OnEveryProtocol(t, "websocket", func(t *testing.T, s *wstest.Server, protocol string) {
+		p := s.Dial(t, protocol, "/")
 		for _, size := range []int{
 			0, 1, 125, 126, 127, 4095, 4096, 4097, 4110, 4111, 65535, 65536, 65537, 65600, 65601,
 			65610, 65611, 200_000, 3 << 20,
 		} {
-			want := letters(size)
-			go p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpText), []byte(want)))
-			op, got, frames := p.readMessage()
+			want := wstest.Letters(size)
+			go p.Conn.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(want)))
+			op, got, frames := p.ReadMessage()
 			if op != ws.OpText || string(got) != want {
 				t.Fatalf("%d bytes: another message of %d bytes came back", size, len(got))
 			}
@@ -33,115 +34,115 @@ func TestEchoSizes(t *testing.T) {
 				t.Errorf("%d bytes came back in %d frames", size, frames)
 			}
 		}
-		p.bye()
+		p.CloseNormally()
 	})
 }
 
 func TestEchoPipelined(t *testing.T) {
-	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
-		p := s.dial(t, protocol, "/")
+	wstest.OnEveryProtocol(t, "websocket", func(t *testing.T, s *wstest.Server, protocol string) {
+		p := s.Dial(t, protocol, "/")
 		var sent bytes.Buffer
 		const n = 3000
 		for i := range n {
-			sent.Write(clientFrame(ws.FinBit|byte(ws.OpBinary), []byte(strings.Repeat("m", i%300)+strconv.Itoa(i))))
+			sent.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), []byte(strings.Repeat("m", i%300)+strconv.Itoa(i))))
 		}
-		go p.rw.Write(sent.Bytes())
+		go p.Conn.Write(sent.Bytes())
 		for i := range n {
-			p.expect(ws.OpBinary, strings.Repeat("m", i%300)+strconv.Itoa(i))
+			p.Expect(ws.OpBinary, strings.Repeat("m", i%300)+strconv.Itoa(i))
 		}
-		p.bye()
+		p.CloseNormally()
 	})
 }
 
 func TestEchoChopped(t *testing.T) {
-	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
-		p := s.dial(t, protocol, "/")
+	wstest.OnEveryProtocol(t, "websocket", func(t *testing.T, s *wstest.Server, protocol string) {
+		p := s.Dial(t, protocol, "/")
 		text := "¢€𐍈 in pieces"
-		for _, b := range clientFrame(ws.FinBit|byte(ws.OpText), []byte(text)) {
-			p.write([]byte{b})
+		for _, b := range wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(text)) {
+			p.WriteRaw([]byte{b})
 		}
-		p.expect(ws.OpText, text)
-		for _, b := range append(clientFrame(byte(ws.OpText), []byte(text)), clientFrame(ws.FinBit, []byte(text))...) {
-			p.write([]byte{b})
+		p.Expect(ws.OpText, text)
+		for _, b := range append(wstest.ClientFrame(byte(ws.OpText), []byte(text)), wstest.ClientFrame(ws.FinBit, []byte(text))...) {
+			p.WriteRaw([]byte{b})
 		}
-		p.expect(ws.OpText, text+text)
-		p.bye()
+		p.Expect(ws.OpText, text+text)
+		p.CloseNormally()
 	})
 }
 
 func TestEchoFragments(t *testing.T) {
-	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
-		p := s.dial(t, protocol, "/")
-		p.write(clientFrame(byte(ws.OpText), []byte("a \xe2")))
-		p.send(ws.OpPing, "between")
-		p.expect(ws.OpPong, "between")
-		p.write(clientFrame(0, nil), clientFrame(0, []byte("\x82")), clientFrame(0, []byte("\xac ")))
-		p.send(ws.OpPong, "unsolicited")
-		p.write(clientFrame(ws.FinBit, []byte("b")))
-		p.expect(ws.OpText, "a € b")
+	wstest.OnEveryProtocol(t, "websocket", func(t *testing.T, s *wstest.Server, protocol string) {
+		p := s.Dial(t, protocol, "/")
+		p.WriteRaw(wstest.ClientFrame(byte(ws.OpText), []byte("a \xe2")))
+		p.Send(ws.OpPing, "between")
+		p.Expect(ws.OpPong, "between")
+		p.WriteRaw(wstest.ClientFrame(0, nil), wstest.ClientFrame(0, []byte("\x82")), wstest.ClientFrame(0, []byte("\xac ")))
+		p.Send(ws.OpPong, "unsolicited")
+		p.WriteRaw(wstest.ClientFrame(ws.FinBit, []byte("b")))
+		p.Expect(ws.OpText, "a € b")
 
-		p.write(clientFrame(byte(ws.OpBinary), nil), clientFrame(ws.FinBit, nil))
-		p.expect(ws.OpBinary, "")
+		p.WriteRaw(wstest.ClientFrame(byte(ws.OpBinary), nil), wstest.ClientFrame(ws.FinBit, nil))
+		p.Expect(ws.OpBinary, "")
 
 		// More than fits in one frame, in fragments that fit in no buffer evenly.
-		want := letters(500_000)
+		want := wstest.Letters(500_000)
 		var sent []byte
 		first := byte(ws.OpText)
 		for rest := want; rest != ""; {
 			n := min(len(rest), 7001)
-			sent = append(sent, clientFrame(first, []byte(rest[:n]))...)
+			sent = append(sent, wstest.ClientFrame(first, []byte(rest[:n]))...)
 			rest, first = rest[n:], 0
 		}
-		sent = append(sent, clientFrame(ws.FinBit, nil)...)
-		go p.rw.Write(sent)
-		if _, got, _ := p.readMessage(); string(got) != want {
+		sent = append(sent, wstest.ClientFrame(ws.FinBit, nil)...)
+		go p.Conn.Write(sent)
+		if _, got, _ := p.ReadMessage(); string(got) != want {
 			t.Fatalf("another message of %d bytes came back", len(got))
 		}
-		p.bye()
+		p.CloseNormally()
 	})
 }
 
 func TestEchoMillionFragments(t *testing.T) {
-	s := start(t, "websocket")
-	p := s.dial(t, "http1", "/")
+	s := wstest.Start(t, "websocket")
+	p := s.Dial(t, "http1", "/")
 	const n = 1_000_000
-	sent := clientFrame(byte(ws.OpText), nil)
-	fragment := clientFrame(0, []byte("f"))
+	sent := wstest.ClientFrame(byte(ws.OpText), nil)
+	fragment := wstest.ClientFrame(0, []byte("f"))
 	for range n {
 		sent = append(sent, fragment...)
 	}
-	sent = append(sent, clientFrame(ws.FinBit, nil)...)
-	go p.rw.Write(sent)
-	if _, got, _ := p.readMessage(); string(got) != strings.Repeat("f", n) {
+	sent = append(sent, wstest.ClientFrame(ws.FinBit, nil)...)
+	go p.Conn.Write(sent)
+	if _, got, _ := p.ReadMessage(); string(got) != strings.Repeat("f", n) {
 		t.Fatalf("another message of %d bytes came back", len(got))
 	}
-	p.bye()
+	p.CloseNormally()
 }
 
 func TestPongsStandInOrder(t *testing.T) {
-	onEveryProtocol(t, "websocket", func(t *testing.T, s *server, protocol string) {
-		p := s.dial(t, protocol, "/")
+	wstest.OnEveryProtocol(t, "websocket", func(t *testing.T, s *wstest.Server, protocol string) {
+		p := s.Dial(t, protocol, "/")
 		var sent []byte
 		for size := range ws.MaxControlPayload + 1 {
-			sent = append(sent, clientFrame(ws.FinBit|byte(ws.OpPing), []byte(strings.Repeat("p", size)))...)
-			sent = append(sent, clientFrame(ws.FinBit|byte(ws.OpText), []byte(strconv.Itoa(size)))...)
+			sent = append(sent, wstest.ClientFrame(ws.FinBit|byte(ws.OpPing), []byte(strings.Repeat("p", size)))...)
+			sent = append(sent, wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(strconv.Itoa(size)))...)
 		}
-		p.write(sent)
+		p.WriteRaw(sent)
 		for size := range ws.MaxControlPayload + 1 {
-			p.expect(ws.OpPong, strings.Repeat("p", size))
-			p.expect(ws.OpText, strconv.Itoa(size))
+			p.Expect(ws.OpPong, strings.Repeat("p", size))
+			p.Expect(ws.OpText, strconv.Itoa(size))
 		}
-		p.bye()
+		p.CloseNormally()
 	})
 }
 
 // A message of a gibibyte takes no more memory than one of a megabyte.
 func TestEchoGibibyte(t *testing.T) {
 	const size = 1 << 30
-	s := start(t, "websocket")
-	p := s.dial(t, "http1", "/")
-	p.scratch = make([]byte, ws.LongBlocks.Size)
-	p.echo(ws.OpBinary, letters(maxEchoFrame))
+	s := wstest.Start(t, "websocket")
+	p := s.Dial(t, "http1", "/")
+	p.Scratch = make([]byte, ws.LongBlocks.Size)
+	p.Echo(ws.OpBinary, wstest.Letters(maxEchoFrame))
 	block := make([]byte, 1<<20)
 	for i := range block {
 		block[i] = byte(i * 31 >> 3)
@@ -152,9 +153,9 @@ func TestEchoGibibyte(t *testing.T) {
 	go func() {
 		head := ws.AppendHeader(nil, ws.FinBit|byte(ws.OpBinary), size)
 		head[1] |= ws.MaskBit
-		p.rw.Write(append(head, 0, 0, 0, 0)) // a key that changes nothing
+		p.Conn.Write(append(head, 0, 0, 0, 0)) // a key that changes nothing
 		for range size / len(block) {
-			if _, err := p.rw.Write(block); err != nil {
+			if _, err := p.Conn.Write(block); err != nil {
 				return
 			}
 		}
@@ -162,12 +163,12 @@ func TestEchoGibibyte(t *testing.T) {
 	grown := int64(0)
 	want := block
 	for got := 0; got < size; {
-		f := p.read()
-		if got == 0 && f.op() != ws.OpBinary || got > 0 && f.op() != ws.OpContinuation {
-			t.Fatalf("opcode %d after %d bytes", f.op(), got)
+		f := p.ReadFrame()
+		if got == 0 && f.Opcode() != ws.OpBinary || got > 0 && f.Opcode() != ws.OpContinuation {
+			t.Fatalf("opcode %d after %d bytes", f.Opcode(), got)
 		}
-		got += len(f.payload)
-		for rest := f.payload; len(rest) > 0; {
+		got += len(f.Payload)
+		for rest := f.Payload; len(rest) > 0; {
 			n := min(len(rest), len(want))
 			if !bytes.Equal(rest[:n], want[:n]) {
 				t.Fatalf("other bytes came back, around byte %d", got)
@@ -177,15 +178,15 @@ func TestEchoGibibyte(t *testing.T) {
 				grown = max(grown, residentMemory(t)-before)
 			}
 		}
-		if final := f.first&ws.FinBit != 0; final != (got == size) {
+		if final := f.First&ws.FinBit != 0; final != (got == size) {
 			t.Fatalf("final is %t after %d bytes", final, got)
 		}
 	}
 	// The race detector's own memory grows with what it sees.
-	if limit := int64(16 << 20); grown > limit && !raceDetector {
+	if limit := int64(16 << 20); grown > limit && !wstest.RaceDetector {
 		t.Errorf("the process grew by %d bytes, want less than %d", grown, limit)
 	}
-	p.bye()
+	p.CloseNormally()
 }
 
 // residentMemory is how much memory the process has now, in bytes.
@@ -224,11 +225,11 @@ func TestReadsAreLarge(t *testing.T) {
 		noise[i] = byte(mathrand.Uint32())
 	}
 	for name, message := range map[string][]byte{
-		"plain":      clientFrame(ws.FinBit|byte(ws.OpBinary), noise),
-		"compressed": clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), deflateMessage(string(noise))),
-		"fragments": slices.Concat(clientFrame(byte(ws.OpBinary), noise[:size/2]),
-			clientFrame(ws.FinBit, noise[size/2:])),
-		"after a close frame": slices.Concat(clientFrame(ws.FinBit|byte(ws.OpClose), nil), noise),
+		"plain":      wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), noise),
+		"compressed": wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), wstest.Deflate(string(noise))),
+		"fragments": slices.Concat(wstest.ClientFrame(byte(ws.OpBinary), noise[:size/2]),
+			wstest.ClientFrame(ws.FinBit, noise[size/2:])),
+		"after a close frame": slices.Concat(wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), nil), noise),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -236,13 +237,13 @@ func TestReadsAreLarge(t *testing.T) {
 				server, client := net.Pipe()
 				conn := &countingConn{Conn: server}
 				p := pipeOver(t, h, conn, client)
-				go p.rw.Write(message)
+				go p.Conn.Write(message)
 				for {
-					if f := p.read(); f.first&ws.FinBit != 0 {
+					if f := p.ReadFrame(); f.First&ws.FinBit != 0 {
 						break
 					}
 				}
-				p.rw.Close()
+				p.Conn.Close()
 				synctest.Wait()
 				if limit := len(message)/int(h.BufferSize) + 20; conn.reads > limit {
 					t.Errorf("%d reads for %d bytes, want no more than %d", conn.reads, len(message), limit)

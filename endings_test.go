@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // An endOf is a way for a session to end.
@@ -15,21 +16,21 @@ type endOf struct {
 	code   int
 	reason string
 	// client and, in passthrough, app bring it about.
-	do func(s *server, client, app *peer)
+	do func(s *wstest.Server, client, app *wstest.Peer)
 }
 
 // check makes sure that the session that client has is reported to end so.
-func (e endOf) check(t *testing.T, s *server, client, app *peer) {
+func (e endOf) check(t *testing.T, s *wstest.Server, client, app *wstest.Peer) {
 	t.Helper()
-	before := len(s.logs.entries("handled request"))
+	before := len(s.Logs.Entries("handled request"))
 	e.do(s, client, app)
-	if client.name == "http1" || client.name == "tls" {
-		client.rw.Close() // the server waits for that
+	if client.Name == "http1" || client.Name == "tls" {
+		client.Conn.Close() // the server waits for that
 	}
 	if app != nil {
-		app.rw.Close()
+		app.Conn.Close()
 	}
-	_, socket := s.lastAccess(t, before)
+	_, socket := s.LastAccess(t, before)
 	if socket["closed_by"] != string(e.by) || socket["close_code"] != float64(e.code) {
 		t.Errorf("closed by %v with %v, want by %s with %d", socket["closed_by"], socket["close_code"], e.by, e.code)
 	}
@@ -40,7 +41,7 @@ func (e endOf) check(t *testing.T, s *server, client, app *peer) {
 	} else if reason, _ := socket["close_reason"].(string); reason != e.reason {
 		t.Errorf("close reason %q, want %q", reason, e.reason)
 	}
-	client.rw.Close()
+	client.Conn.Close()
 }
 
 // adminClose closes all open sessions as an administrator would.
@@ -51,9 +52,9 @@ func adminClose() {
 }
 
 // stall writes until that fails.
-func stall(p *peer, block []byte) {
+func stall(p *wstest.Peer, block []byte) {
 	for {
-		if _, err := p.rw.Write(block); err != nil {
+		if _, err := p.Conn.Write(block); err != nil {
 			return
 		}
 	}
@@ -67,62 +68,62 @@ func TestEndsOfEcho(t *testing.T) {
 		global, options string
 		endOf
 	}{
-		"client": {endOf: endOf{byClient, 4000, "done", func(_ *server, client, _ *peer) {
-			client.sendClose(4000, "done")
+		"client": {endOf: endOf{byClient, 4000, "done", func(_ *wstest.Server, client, _ *wstest.Peer) {
+			client.SendClose(4000, "done")
 		}}},
-		"client without a code": {endOf: endOf{byClient, 1005, "", func(_ *server, client, _ *peer) {
-			client.send(ws.OpClose, "")
+		"client without a code": {endOf: endOf{byClient, 1005, "", func(_ *wstest.Server, client, _ *wstest.Peer) {
+			client.Send(ws.OpClose, "")
 		}}},
-		"client gone": {endOf: endOf{byClient, 1006, "", func(_ *server, client, _ *peer) {
-			client.rw.Close()
+		"client gone": {endOf: endOf{byClient, 1006, "", func(_ *wstest.Server, client, _ *wstest.Peer) {
+			client.Conn.Close()
 		}}},
-		"server": {endOf: endOf{byServer, 1002, "reserved opcode 15", func(_ *server, client, _ *peer) {
-			client.write([]byte{0xff})
-			client.expectClose(1002, "")
+		"server": {endOf: endOf{byServer, 1002, "reserved opcode 15", func(_ *wstest.Server, client, _ *wstest.Peer) {
+			client.WriteRaw([]byte{0xff})
+			client.ExpectClose(1002, "")
 		}}},
 		"keepalive timeout": {options: "keepalive 20ms 50ms", endOf: endOf{
 			byKeepaliveTimeout, 1006, "",
-			func(_ *server, client, _ *peer) { client.expectEndAfterPings() },
+			func(_ *wstest.Server, client, _ *wstest.Peer) { client.ExpectEndAfterPings() },
 		}},
-		"write timeout": {options: "write_timeout 100ms", endOf: endOf{byWriteTimeout, 1006, "", func(_ *server, client, _ *peer) {
-			stall(client, clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
+		"write timeout": {options: "write_timeout 100ms", endOf: endOf{byWriteTimeout, 1006, "", func(_ *wstest.Server, client, _ *wstest.Peer) {
+			stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
 		}}},
 		"lifetime": {options: "max_lifetime 50ms", endOf: endOf{
 			byLifetime, 1012, "",
-			func(_ *server, client, _ *peer) {
-				client.expectClose(1012, "")
-				client.answerClose(1012)
+			func(_ *wstest.Server, client, _ *wstest.Peer) {
+				client.ExpectClose(1012, "")
+				client.AnswerClose(1012)
 			},
 		}},
 		"lifetime with a code": {options: "max_lifetime 50ms\nclose_code lifetime 4321", endOf: endOf{
 			byLifetime, 4321, "",
-			func(_ *server, client, _ *peer) {
-				client.expectClose(4321, "")
-				client.answerClose(4321)
+			func(_ *wstest.Server, client, _ *wstest.Peer) {
+				client.ExpectClose(4321, "")
+				client.AnswerClose(4321)
 			},
 		}},
 		"lifetime without a close frame": {options: "max_lifetime 50ms\nclose_code lifetime none", endOf: endOf{
-			byLifetime, 1006, "", func(_ *server, client, _ *peer) { client.expectEnd() },
+			byLifetime, 1006, "", func(_ *wstest.Server, client, _ *wstest.Peer) { client.ExpectEnd() },
 		}},
 		"reload": {options: "close_delay 10ms", endOf: endOf{
 			byReload, 1012, "",
-			func(s *server, client, _ *peer) {
-				s.reload(t, "", "log\nwebsocket {\nclose_delay 10ms\n}\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
-				client.expectClose(1012, "")
-				client.answerClose(1012)
+			func(s *wstest.Server, client, _ *wstest.Peer) {
+				s.Reload(t, "", "log\nwebsocket {\nclose_delay 10ms\n}\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
+				client.ExpectClose(1012, "")
+				client.AnswerClose(1012)
 			},
 		}},
-		"admin": {endOf: endOf{byAdmin, 4000, "logged out", func(_ *server, client, _ *peer) {
-			client.echo(ws.OpText, "hello") // it is registered after the answer
+		"admin": {endOf: endOf{byAdmin, 4000, "logged out", func(_ *wstest.Server, client, _ *wstest.Peer) {
+			client.Echo(ws.OpText, "hello") // it is registered after the answer
 			adminClose()
-			client.expectClose(4000, "logged out")
-			client.answerClose(4000)
+			client.ExpectClose(4000, "logged out")
+			client.AnswerClose(4000)
 		}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := startGlobal(t, c.global, "log\nwebsocket {\n"+c.options+"\n}\n")
-			for _, protocol := range protocols {
-				t.Run(protocol, func(t *testing.T) { c.check(t, s, s.dial(t, protocol, "/"), nil) })
+			s := wstest.StartGlobal(t, c.global, "log\nwebsocket {\n"+c.options+"\n}\n")
+			for _, protocol := range wstest.Protocols {
+				t.Run(protocol, func(t *testing.T) { c.check(t, s, s.Dial(t, protocol, "/"), nil) })
 			}
 		})
 	}
@@ -137,87 +138,87 @@ type passthroughEnd struct {
 // endsByPeers are those that the client and the application bring about.
 func endsByPeers() map[string]passthroughEnd {
 	return map[string]passthroughEnd{
-		"client": {endOf: endOf{byClient, 4000, "done", func(_ *server, client, app *peer) {
-			client.sendClose(4000, "done")
-			app.expectMasked(ws.OpClose, string(ws.ClosePayload(4000, "done")))
-			app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, ""))))
-			app.rw.Close()
+		"client": {endOf: endOf{byClient, 4000, "done", func(_ *wstest.Server, client, app *wstest.Peer) {
+			client.SendClose(4000, "done")
+			app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(4000, "done")))
+			app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, ""))))
+			app.Conn.Close()
 		}}},
-		"client gone": {endOf: endOf{byClient, 1006, "", func(_ *server, client, app *peer) {
-			client.rw.Close()
-			io.Copy(io.Discard, app.br)
+		"client gone": {endOf: endOf{byClient, 1006, "", func(_ *wstest.Server, client, app *wstest.Peer) {
+			client.Conn.Close()
+			io.Copy(io.Discard, app.Reader)
 		}}},
-		"upstream": {endOf: endOf{byUpstream, 4001, "go", func(_ *server, client, app *peer) {
-			app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "go"))))
-			client.expectClose(4001, "go")
-			client.answerClose(4001)
-			app.rw.Close()
+		"upstream": {endOf: endOf{byUpstream, 4001, "go", func(_ *wstest.Server, client, app *wstest.Peer) {
+			app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "go"))))
+			client.ExpectClose(4001, "go")
+			client.AnswerClose(4001)
+			app.Conn.Close()
 		}}},
-		"upstream gone": {endOf: endOf{byUpstream, 1012, "", func(_ *server, client, app *peer) {
-			app.write(serverFrame(ws.FinBit|byte(ws.OpText), "last words"))
-			client.expect(ws.OpText, "last words")
-			app.rw.Close()
-			client.expectClose(1012, "")
-			client.answerClose(1012)
+		"upstream gone": {endOf: endOf{byUpstream, 1012, "", func(_ *wstest.Server, client, app *wstest.Peer) {
+			app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "last words"))
+			client.Expect(ws.OpText, "last words")
+			app.Conn.Close()
+			client.ExpectClose(1012, "")
+			client.AnswerClose(1012)
 		}}},
 		"server": {options: "max_message_size 1000", endOf: endOf{
 			byServer, 1009, "message over max_message_size",
-			func(_ *server, client, _ *peer) {
-				client.send(ws.OpBinary, letters(1001))
-				client.expectClose(1009, "")
-				client.answerClose(1009)
+			func(_ *wstest.Server, client, _ *wstest.Peer) {
+				client.Send(ws.OpBinary, wstest.Letters(1001))
+				client.ExpectClose(1009, "")
+				client.AnswerClose(1009)
 			},
 		}},
 	}
 }
 
 // endsByServer are the others.
-func endsByServer(t *testing.T, u *upstream) map[string]passthroughEnd {
+func endsByServer(t *testing.T, u *wstest.Upstream) map[string]passthroughEnd {
 	t.Helper()
 	return map[string]passthroughEnd{
 		"keepalive timeout": {options: "keepalive 20ms 50ms", endOf: endOf{
 			byKeepaliveTimeout, 1006, "",
-			func(_ *server, client, _ *peer) { client.expectEndAfterPings() },
+			func(_ *wstest.Server, client, _ *wstest.Peer) { client.ExpectEndAfterPings() },
 		}},
-		"write timeout": {options: "write_timeout 100ms", endOf: endOf{byWriteTimeout, 1006, "", func(_ *server, _, app *peer) {
-			stall(app, serverFrame(ws.FinBit|byte(ws.OpBinary), letters(1<<20)))
+		"write timeout": {options: "write_timeout 100ms", endOf: endOf{byWriteTimeout, 1006, "", func(_ *wstest.Server, _, app *wstest.Peer) {
+			stall(app, wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), wstest.Letters(1<<20)))
 		}}},
 		"lifetime": {options: "max_lifetime 50ms", endOf: endOf{
 			byLifetime, 1012, "",
-			func(_ *server, client, _ *peer) {
-				client.expectClose(1012, "")
-				client.answerClose(1012)
+			func(_ *wstest.Server, client, _ *wstest.Peer) {
+				client.ExpectClose(1012, "")
+				client.AnswerClose(1012)
 			},
 		}},
-		"reload": {endOf: endOf{byReload, 1012, "", func(s *server, client, app *peer) {
-			client.send(ws.OpText, "hello") // reverse_proxy knows of a connection from when it copies
-			app.expectMasked(ws.OpText, "hello")
-			s.reload(t, "", "log\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()+
+		"reload": {endOf: endOf{byReload, 1012, "", func(s *wstest.Server, client, app *wstest.Peer) {
+			client.Send(ws.OpText, "hello") // reverse_proxy knows of a connection from when it copies
+			app.ExpectMasked(ws.OpText, "hello")
+			s.Reload(t, "", "log\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()+
 				"\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
-			client.expectClose(1012, "")
-			client.answerClose(1012)
+			client.ExpectClose(1012, "")
+			client.AnswerClose(1012)
 		}}},
-		"admin": {endOf: endOf{byAdmin, 4000, "logged out", func(_ *server, client, app *peer) {
-			client.send(ws.OpText, "hello")
-			app.expectMasked(ws.OpText, "hello")
+		"admin": {endOf: endOf{byAdmin, 4000, "logged out", func(_ *wstest.Server, client, app *wstest.Peer) {
+			client.Send(ws.OpText, "hello")
+			app.ExpectMasked(ws.OpText, "hello")
 			adminClose()
-			client.expectClose(4000, "logged out")
-			app.expectMasked(ws.OpClose, string(ws.ClosePayload(4000, "logged out")))
-			client.answerClose(4000)
+			client.ExpectClose(4000, "logged out")
+			app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(4000, "logged out")))
+			client.AnswerClose(4000)
 		}}},
 	}
 }
 
 func TestEndsOfPassthrough(t *testing.T) {
-	u := listenUpstream(t)
+	u := wstest.ListenUpstream(t)
 	ends := endsByPeers()
 	maps.Copy(ends, endsByServer(t, u))
 	for name, c := range ends {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, "log\nwebsocket passthrough {\nallowed_origins *\n"+c.options+"\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-			for _, protocol := range protocols {
+			s := wstest.Start(t, "log\nwebsocket passthrough {\nallowed_origins *\n"+c.options+"\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+			for _, protocol := range wstest.Protocols {
 				t.Run(protocol, func(t *testing.T) {
-					client, app := u.forTest(t).tunnel(s, protocol)
+					client, app := u.For(t).Tunnel(s, protocol)
 					c.check(t, s, client, app)
 				})
 			}
@@ -228,13 +229,13 @@ func TestEndsOfPassthrough(t *testing.T) {
 // Caddy's hard timeouts, which are for whole requests, end sockets on HTTP/2 and
 // HTTP/3. That is nobody's doing.
 func TestEndByHardTimeout(t *testing.T) {
-	u := listenUpstream(t)
-	s := startGlobal(t, hardTimeouts, "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-	wait := endOf{byError, 1006, "", func(_ *server, client, _ *peer) { client.expectEnd() }}
+	u := wstest.ListenUpstream(t)
+	s := wstest.StartGlobal(t, hardTimeouts, "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+	wait := endOf{byError, 1006, "", func(_ *wstest.Server, client, _ *wstest.Peer) { client.ExpectEnd() }}
 	for _, protocol := range []string{"http2", "http3"} {
 		t.Run(protocol, func(t *testing.T) {
-			wait.check(t, s, s.dial(t, protocol, "/echo"), nil)
-			client, app := u.forTest(t).tunnel(s, protocol)
+			wait.check(t, s, s.Dial(t, protocol, "/echo"), nil)
+			client, app := u.For(t).Tunnel(s, protocol)
 			wait.check(t, s, client, app)
 		})
 	}
@@ -242,19 +243,19 @@ func TestEndByHardTimeout(t *testing.T) {
 
 // The exit is told of in the access log, too.
 func TestEndByShutdown(t *testing.T) {
-	u := listenUpstream(t)
-	p := startProcess(t, "", "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-	p.logs = p.stderr
-	for _, protocol := range protocols {
-		p.dial(t, protocol, "/echo").echo(ws.OpText, "hello")
-		u.tunnel(&p.server, protocol)
+	u := wstest.ListenUpstream(t)
+	p := wstest.StartProcess(t, "", "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+	p.Logs = p.Stderr
+	for _, protocol := range wstest.Protocols {
+		p.Dial(t, protocol, "/echo").Echo(ws.OpText, "hello")
+		u.Tunnel(&p.Server, protocol)
 	}
-	before := len(p.logs.entries("handled request"))
-	p.terminate(t)
-	p.expectExit(t)
-	entries := p.logs.entries("handled request")[before:]
-	if len(entries) != 2*len(protocols) {
-		t.Errorf("%d sockets in the access log, want %d", len(entries), 2*len(protocols))
+	before := len(p.Logs.Entries("handled request"))
+	p.Terminate(t)
+	p.ExpectExit(t)
+	entries := p.Logs.Entries("handled request")[before:]
+	if len(entries) != 2*len(wstest.Protocols) {
+		t.Errorf("%d sockets in the access log, want %d", len(entries), 2*len(wstest.Protocols))
 	}
 	for _, e := range entries {
 		socket, _ := e["websocket"].(map[string]any)
@@ -267,12 +268,12 @@ func TestEndByShutdown(t *testing.T) {
 
 // With grace_period, Caddy ends the HTTP/3 connections of an earlier config.
 func TestEndByGracePeriod(t *testing.T) {
-	s := startGlobal(t, "grace_period 50ms", "log\nwebsocket")
-	p := s.dial(t, "http3", "/")
-	p.echo(ws.OpText, "hello")
-	s.reload(t, "grace_period 50ms", "log\nwebsocket\nheader X-Config new")
-	p.expectEnd()
-	_, socket := s.lastAccess(t, 0)
+	s := wstest.StartGlobal(t, "grace_period 50ms", "log\nwebsocket")
+	p := s.Dial(t, "http3", "/")
+	p.Echo(ws.OpText, "hello")
+	s.Reload(t, "grace_period 50ms", "log\nwebsocket\nheader X-Config new")
+	p.ExpectEnd()
+	_, socket := s.LastAccess(t, 0)
 	if socket["closed_by"] != string(byReload) || socket["close_code"] != 1006.0 {
 		t.Errorf("closed by %v with %v (%v), want by %s with 1006", socket["closed_by"], socket["close_code"], socket["error"], byReload)
 	}

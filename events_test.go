@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // eventLog is an event handler that passes on what it is told.
@@ -31,11 +32,11 @@ func (eventLog) Handle(_ context.Context, e caddy.Event) error {
 func init() { caddy.RegisterModule(eventLog{}) }
 
 func TestEvents(t *testing.T) {
-	s := startGlobal(t, "events {\non websocket_open test\non websocket_close test\n}", "websocket")
-	p := s.dial(t, "http2", "/some/path")
-	p.echo(ws.OpText, "hello")
-	s.reload(t, "", "websocket\nheader X-Config new")
-	p.bye() // the handlers of its own config are told
+	s := wstest.StartGlobal(t, "events {\non websocket_open test\non websocket_close test\n}", "websocket")
+	p := s.Dial(t, "http2", "/some/path")
+	p.Echo(ws.OpText, "hello")
+	s.Reload(t, "", "websocket\nheader X-Config new")
+	p.CloseNormally() // the handlers of its own config are told
 	opened, closed := <-events, <-events
 	if opened.Name() != "websocket_open" || closed.Name() != "websocket_close" || opened.Data["id"] != closed.Data["id"] {
 		t.Errorf("events %s of %v, %s of %v", opened.Name(), opened.Data["id"], closed.Name(), closed.Data["id"])

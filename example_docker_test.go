@@ -4,16 +4,18 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestExampleDocker(t *testing.T) {
 	p := startExample(t, "docker", "localhost {", "localhost:0 {")
-	p.dial(t, "http2", "/ws").bye()
+	p.Dial(t, "http2", "/ws").CloseNormally()
 }
 
 // The image is built of what the tests run with.
 func TestExampleDockerVersions(t *testing.T) {
-	dockerfile, gomod, ci := readFile(t, "examples/docker/Dockerfile"), readFile(t, "go.mod"), readFile(t, ".ci/xcaddy")
+	dockerfile, gomod, ci := wstest.ReadFile(t, "examples/docker/Dockerfile"), wstest.ReadFile(t, "go.mod"), wstest.ReadFile(t, ".ci/xcaddy")
 	for _, c := range []struct{ what, source, pattern, want string }{
 		{"Caddy", gomod, `caddyserver/caddy/v2 (v\S+)`, "ARG CADDY_VERSION="},
 		{"xcaddy", ci, `cmd/xcaddy@(v\S+)`, "ARG XCADDY_VERSION="},

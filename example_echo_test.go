@@ -5,16 +5,17 @@ import (
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestExampleEcho(t *testing.T) {
 	p := startExample(t, "echo", "echo.example.com", "localhost:0")
-	for i, protocol := range protocols[1:] {
+	for i, protocol := range wstest.Protocols[1:] {
 		t.Run(protocol, func(t *testing.T) {
-			client := p.dial(t, protocol, "/ws", "Origin", "https://elsewhere.example")
-			client.echo(ws.OpText, "hello")
-			client.bye()
-			for _, e := range p.stderr.await(t, "handled request", i+1) {
+			client := p.Dial(t, protocol, "/ws", "Origin", "https://elsewhere.example")
+			client.Echo(ws.OpText, "hello")
+			client.CloseNormally()
+			for _, e := range p.Stderr.Await(t, "handled request", i+1) {
 				socket, ok := e["websocket"].(map[string]any)
 				if !ok {
 					continue // of the request that asks where HTTP/3 is
@@ -29,7 +30,7 @@ func TestExampleEcho(t *testing.T) {
 		{"/ws", browserAccept, "text/html; charset=utf-8"},
 		{"/", "*/*", "text/plain; charset=utf-8"},
 	} {
-		res, _ := p.fetch(t, "http2", http.MethodGet, c.path, "Accept", c.accept)
+		res, _ := p.Fetch(t, "http2", http.MethodGet, c.path, "Accept", c.accept)
 		if got := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || got != c.content {
 			t.Errorf("%s: status %d, %s, want 200, %s", c.path, res.StatusCode, got, c.content)
 		}

@@ -12,18 +12,19 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // An authService lets the session "alice" in. It answers a handshake of its own as
 // some servers do: it upgrades.
 type authService struct {
-	*application
+	*wstest.Application
 	conns sync.Map // open connections, each by its requests under way
 }
 
 func startAuthService(t *testing.T) *authService {
 	t.Helper()
-	a := &authService{application: new(application)}
+	a := &authService{Application: new(wstest.Application)}
 	a.Server = httptest.NewUnstartedServer(a)
 	a.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		if state == http.StateClosed {
@@ -39,12 +40,10 @@ func startAuthService(t *testing.T) *authService {
 
 func (a *authService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if websocket.IsWebSocketUpgrade(r) {
-		a.application.ServeHTTP(w, r)
+		a.Application.ServeHTTP(w, r)
 		return
 	}
-	a.mu.Lock()
-	a.requests = append(a.requests, r)
-	a.mu.Unlock()
+	a.Note(r)
 	switch cookie := r.Header.Get("Cookie"); {
 	case r.Header.Get("X-Forwarded-Uri") == "/redirect":
 		http.Redirect(w, r, "/login", http.StatusFound)
@@ -63,12 +62,12 @@ func (a *authService) connections() (n int) {
 }
 
 // startForwardAuth starts the example without the given lines.
-func startForwardAuth(t *testing.T, without ...string) (*process, *application, *authService) {
+func startForwardAuth(t *testing.T, without ...string) (*wstest.Process, *wstest.Application, *authService) {
 	t.Helper()
-	app, auth := startApplication(t), startAuthService(t)
+	app, auth := wstest.StartApplication(t), startAuthService(t)
 	replacements := []string{
 		"http://localhost:8080", "localhost:0",
-		"localhost:9091", auth.address(), "localhost:3000", app.address(),
+		"localhost:9091", auth.Address(), "localhost:3000", app.Address(),
 	}
 	for _, line := range without {
 		if line != "" {
@@ -80,26 +79,26 @@ func startForwardAuth(t *testing.T, without ...string) (*process, *application, 
 
 func TestExampleForwardAuth(t *testing.T) {
 	p, app, auth := startForwardAuth(t)
-	for _, protocol := range protocols[1:] {
+	for _, protocol := range wstest.Protocols[1:] {
 		t.Run(protocol, func(t *testing.T) {
-			appBefore, authBefore := len(app.received()), len(auth.received())
-			refused := p.attempt(t, protocol, "/chat?room=1")
-			if got := refused.body(); refused.res.StatusCode != http.StatusUnauthorized || got != "who are you?\n" {
-				t.Errorf("without a session: %d %q, want 401 and the service's words", refused.res.StatusCode, got)
+			appBefore, authBefore := len(app.Received()), len(auth.Received())
+			refused := p.TryDial(t, protocol, "/chat?room=1")
+			if got := refused.Body(); refused.Response.StatusCode != http.StatusUnauthorized || got != "who are you?\n" {
+				t.Errorf("without a session: %d %q, want 401 and the service's words", refused.Response.StatusCode, got)
 			}
-			refused = p.attempt(t, protocol, "/redirect")
-			if got := refused.res.Header.Get("Location"); refused.res.StatusCode != http.StatusFound || got != "/login" {
-				t.Errorf("redirected: %d to %q, want 302 to /login", refused.res.StatusCode, got)
+			refused = p.TryDial(t, protocol, "/redirect")
+			if got := refused.Response.Header.Get("Location"); refused.Response.StatusCode != http.StatusFound || got != "/login" {
+				t.Errorf("redirected: %d to %q, want 302 to /login", refused.Response.StatusCode, got)
 			}
-			if n := len(app.received()) - appBefore; n > 0 {
+			if n := len(app.Received()) - appBefore; n > 0 {
 				t.Errorf("the application saw %d handshakes that were refused", n)
 			}
-			client := p.dial(t, protocol, "/chat?room=1", "Cookie", "session=alice", "X-User", "mallory")
-			client.echo(ws.OpText, "hello")
-			if got := app.received()[appBefore].Header["X-User"]; !slices.Equal(got, []string{"alice"}) {
+			client := p.Dial(t, protocol, "/chat?room=1", "Cookie", "session=alice", "X-User", "mallory")
+			client.Echo(ws.OpText, "hello")
+			if got := app.Received()[appBefore].Header["X-User"]; !slices.Equal(got, []string{"alice"}) {
 				t.Errorf("the application was told the user %q, want alice", got)
 			}
-			questions := slices.DeleteFunc(auth.received()[authBefore:], func(r *http.Request) bool {
+			questions := slices.DeleteFunc(auth.Received()[authBefore:], func(r *http.Request) bool {
 				return r.Header.Get("X-Forwarded-Uri") == "/no-socket" // asks where HTTP/3 is
 			})
 			if len(questions) != 3 {
@@ -108,9 +107,9 @@ func TestExampleForwardAuth(t *testing.T) {
 			for _, q := range questions {
 				expectPlainQuestion(t, q)
 			}
-			client.sendClose(1000, "bye")
-			client.expectClose(1000, "") // gorilla leaves the reason out
-			client.expectEnd()
+			client.SendClose(1000, "bye")
+			client.ExpectClose(1000, "") // gorilla leaves the reason out
+			client.ExpectEnd()
 		})
 	}
 }
@@ -138,7 +137,7 @@ func TestExampleForwardAuthConnections(t *testing.T) {
 	}{{"", 1}, {"response_buffers 64KiB", sockets}} {
 		p, _, auth := startForwardAuth(t, c.without)
 		for range sockets {
-			p.dial(t, "http2", "/", "Cookie", "session=alice").echo(ws.OpText, "hello")
+			p.Dial(t, "http2", "/", "Cookie", "session=alice").Echo(ws.OpText, "hello")
 		}
 		if n := auth.connections(); n != c.want {
 			t.Errorf("without %q: %d connections to the service, want %d", c.without, n, c.want)
@@ -151,18 +150,18 @@ func TestExampleForwardAuthConnections(t *testing.T) {
 // would be its client, on HTTP/2 there would be no socket.
 func TestExampleForwardAuthUpgraded(t *testing.T) {
 	p, app, auth := startForwardAuth(t, "header_up -Connection", "header_up -Upgrade", "header_up -Sec-WebSocket-*", "response_buffers 64KiB")
-	for i, protocol := range protocols[1:3] {
-		client := p.attempt(t, protocol, "/")
+	for i, protocol := range wstest.Protocols[1:3] {
+		client := p.TryDial(t, protocol, "/")
 		if protocol == "tls" {
-			client.echo(ws.OpText, "hello")
+			client.Echo(ws.OpText, "hello")
 		}
-		if len(auth.upgraded()) != i+1 || len(app.received()) > 0 {
+		if len(auth.upgraded()) != i+1 || len(app.Received()) > 0 {
 			t.Errorf("%s: %d sockets of the service, %d of the application, want %d and none",
-				protocol, len(auth.upgraded()), len(app.received()), i+1)
+				protocol, len(auth.upgraded()), len(app.Received()), i+1)
 		}
 	}
 }
 
 func (a *authService) upgraded() []*http.Request {
-	return slices.DeleteFunc(a.received(), func(r *http.Request) bool { return !websocket.IsWebSocketUpgrade(r) })
+	return slices.DeleteFunc(a.Received(), func(r *http.Request) bool { return !websocket.IsWebSocketUpgrade(r) })
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // An instance is one of several of an application. It can be killed.
@@ -58,7 +59,7 @@ func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	i.sockets++
 	i.mu.Unlock()
-	echoWithGorilla(w, r)
+	wstest.EchoWithGorilla(w, r)
 }
 
 // kill ends the instance without a word to anybody.
@@ -79,7 +80,7 @@ func (i *instance) accepted() int {
 	return i.sockets
 }
 
-func startLoadBalancing(t *testing.T, instances []*instance) *process {
+func startLoadBalancing(t *testing.T, instances []*instance) *wstest.Process {
 	t.Helper()
 	return startExample(t, "load-balancing", "http://localhost:8080", "http://localhost:0",
 		"localhost:3001", instances[0].address, "localhost:3002", instances[1].address,
@@ -90,7 +91,7 @@ func startLoadBalancing(t *testing.T, instances []*instance) *process {
 func TestExampleLoadBalancing(t *testing.T) {
 	instances := []*instance{startInstance(t), startInstance(t), startInstance(t)}
 	p := startLoadBalancing(t, instances)
-	var clients []*peer
+	var clients []*wstest.Peer
 	for range 6 {
 		clients = append(clients, dialEcho(t, p))
 	}
@@ -100,7 +101,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 		}
 	}
 
-	cookies := make(map[string][]*peer)
+	cookies := make(map[string][]*wstest.Peer)
 	for _, c := range clients {
 		cookies[cookie(t, c)] = append(cookies[cookie(t, c)], c)
 	}
@@ -117,9 +118,9 @@ func TestExampleLoadBalancing(t *testing.T) {
 	for c, clients := range cookies {
 		for _, client := range clients {
 			if c == first {
-				client.expectClose(1012, "")
+				client.ExpectClose(1012, "")
 			} else {
-				client.echo(ws.OpText, "not disturbed")
+				client.Echo(ws.OpText, "not disturbed")
 			}
 		}
 	}
@@ -133,7 +134,7 @@ func TestExampleLoadBalancing(t *testing.T) {
 	}
 
 	killed.listen(t, killed.address)
-	for deadline := time.Now().Add(patience); killed.accepted() == accepted; {
+	for deadline := time.Now().Add(wstest.Timeout); killed.accepted() == accepted; {
 		dialEcho(t, p) // it has the fewest sockets
 		if time.Now().After(deadline) {
 			t.Fatal("an instance that is back gets no sockets")
@@ -142,22 +143,22 @@ func TestExampleLoadBalancing(t *testing.T) {
 }
 
 // dialEcho opens a socket that echoes.
-func dialEcho(t *testing.T, p *process, header ...string) *peer {
+func dialEcho(t *testing.T, p *wstest.Process, header ...string) *wstest.Peer {
 	t.Helper()
-	client := p.dial(t, "http1", "/", header...)
-	client.echo(ws.OpText, "hello")
+	client := p.Dial(t, "http1", "/", header...)
+	client.Echo(ws.OpText, "hello")
 	return client
 }
 
 // cookie is the one that the client was given with the answer to its handshake.
-func cookie(t *testing.T, client *peer) string {
+func cookie(t *testing.T, client *wstest.Peer) string {
 	t.Helper()
-	for _, c := range client.res.Cookies() {
+	for _, c := range client.Response.Cookies() {
 		if c.Name == "instance" {
 			return c.Name + "=" + c.Value
 		}
 	}
-	t.Fatalf("no cookie in %v", client.res.Header)
+	t.Fatalf("no cookie in %v", client.Response.Header)
 	return ""
 }
 
@@ -169,23 +170,23 @@ func TestExampleLoadBalancingBySeveral(t *testing.T) {
 	client := dialEcho(t, ends)
 	returns := cookie(t, client)
 	other := dialEcho(t, stays)
-	for _, p := range []*process{ends, stays} {
-		_, answer, err := p.call(http.MethodGet, "/websocket/sessions", nil)
+	for _, p := range []*wstest.Process{ends, stays} {
+		_, answer, err := p.Call(http.MethodGet, "/websocket/sessions", nil)
 		var listed []any
 		if err != nil || json.Unmarshal([]byte(answer), &listed) != nil || len(listed) != 1 {
 			t.Errorf("%d sockets are listed, %v, want the one of this Caddy: %s", len(listed), err, answer)
 		}
 	}
-	ends.terminate(t)
-	client.expectClose(1012, "")
-	client.sendClose(1012, "")
-	client.expectEnd()
-	client.rw.Close()
-	ends.expectExit(t)
-	other.echo(ws.OpText, "not disturbed")
+	ends.Terminate(t)
+	client.ExpectClose(1012, "")
+	client.SendClose(1012, "")
+	client.ExpectEnd()
+	client.Conn.Close()
+	ends.ExpectExit(t)
+	other.Echo(ws.OpText, "not disturbed")
 	for range 3 {
 		again := dialEcho(t, stays, "Cookie", returns)
-		if set := strings.Join(again.res.Header["Set-Cookie"], ""); set != "" {
+		if set := strings.Join(again.Response.Header["Set-Cookie"], ""); set != "" {
 			t.Errorf("a client that comes back is sent elsewhere: %s", set)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -21,7 +22,7 @@ func TestExampleMetrics(t *testing.T) {
 			StaticConfigs  []struct{ Targets []string } `yaml:"static_configs"`
 		} `yaml:"scrape_configs"`
 	}
-	decoder := yaml.NewDecoder(strings.NewReader(readFile(t, "examples/metrics/prometheus.yml")))
+	decoder := yaml.NewDecoder(strings.NewReader(wstest.ReadFile(t, "examples/metrics/prometheus.yml")))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&prometheus); err != nil {
 		t.Fatal(err)
@@ -31,14 +32,14 @@ func TestExampleMetrics(t *testing.T) {
 		t.Errorf("Prometheus scrapes %s, want Caddy's %s", target, caddy.DefaultAdminListen)
 	}
 
-	app := startApplication(t)
-	p := startExample(t, "metrics", "http://localhost:8080", "http://localhost:0", "localhost:3000", app.address())
-	p.dial(t, "http1", "/ws").bye()
-	p.dial(t, "http1", "/ws").echo(ws.OpText, "hello")
-	p.dial(t, "http1", "/app").echo(ws.OpText, "hello")
+	app := wstest.StartApplication(t)
+	p := startExample(t, "metrics", "http://localhost:8080", "http://localhost:0", "localhost:3000", app.Address())
+	p.Dial(t, "http1", "/ws").CloseNormally()
+	p.Dial(t, "http1", "/ws").Echo(ws.OpText, "hello")
+	p.Dial(t, "http1", "/app").Echo(ws.OpText, "hello")
 	var samples string
-	for deadline := time.Now().Add(patience); !strings.Contains(samples, metricsPrefix+"closes_total"); {
-		status, answer, err := p.call(http.MethodGet, scrape.MetricsPath, nil)
+	for deadline := time.Now().Add(wstest.Timeout); !strings.Contains(samples, metricsPrefix+"closes_total"); {
+		status, answer, err := p.Call(http.MethodGet, scrape.MetricsPath, nil)
 		if err != nil || status != http.StatusOK || time.Now().After(deadline) {
 			t.Fatalf("scraping: status %d, %v", status, err)
 		}
@@ -54,7 +55,7 @@ func TestExampleMetrics(t *testing.T) {
 			t.Errorf("the scrape doesn't have %s", want)
 		}
 	}
-	dashboard := readFile(t, "contrib/grafana-dashboard.json")
+	dashboard := wstest.ReadFile(t, "contrib/grafana-dashboard.json")
 	for _, name := range regexp.MustCompile(metricsPrefix+`\w+`).FindAllString(dashboard, -1) {
 		if !strings.Contains(samples, "\n"+name+"{") {
 			t.Errorf("the dashboard asks for %s, which the scrape doesn't have", name)

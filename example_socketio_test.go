@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // A program of Node's runs until the test ends, which reads what it says.
@@ -16,7 +18,7 @@ type program struct {
 	cmd    *exec.Cmd
 	input  io.Writer
 	lines  *bufio.Scanner
-	stderr logBuffer
+	stderr wstest.LogBuffer
 }
 
 // startNode runs a program of Node's that has its packages in dir.
@@ -24,12 +26,12 @@ func startNode(t *testing.T, dir, pack string, args ...string) *program {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
-		skipWithout(t, "node in the PATH")
+		wstest.SkipWithout(t, "node in the PATH")
 	}
 	if _, err := os.Stat(dir + "/node_modules/" + pack); err != nil {
-		skipWithout(t, "the package "+pack+" for Node: run npm ci --prefix "+dir)
+		wstest.SkipWithout(t, "the package "+pack+" for Node: run npm ci --prefix "+dir)
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 3*patience)
+	ctx, stop := context.WithTimeout(context.Background(), 3*wstest.Timeout)
 	p := &program{cmd: exec.CommandContext(ctx, node, args...)}
 	p.cmd.Env = append(os.Environ(), "PORT=0", "NO_COLOR=1")
 	p.cmd.Stderr = &p.stderr
@@ -84,21 +86,21 @@ func TestExampleSocketIO(t *testing.T) {
 		"keepalive 20s", "keepalive 100ms 1m",
 	}
 	p := startExample(t, "socket.io", replacements...)
-	client := startNode(t, "testdata/node", "socket.io-client", "testdata/node/socket.io.js", "http://"+p.plain)
+	client := startNode(t, "testdata/node", "socket.io-client", "testdata/node/socket.io.js", "http://"+p.Plain)
 	client.await(t, "ready")
-	replacements[1] = strings.Replace(replacements[1], "localhost:0", p.plain, 1) // polling goes on there
+	replacements[1] = strings.Replace(replacements[1], "localhost:0", p.Plain, 1) // polling goes on there
 	replacements = append(replacements, "allowed_origins self", "allowed_origins null")
-	if err := p.post("/load", exampleConfig(t, p, "socket.io", replacements...)); err != nil {
+	if err := p.Post("/load", exampleConfig(t, p, "socket.io", replacements...)); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintln(client.input, "reloaded")
 	client.await(t, "unharmed")
-	p.terminate(t)
+	p.Terminate(t)
 	client.expectEnd(t)
-	p.expectExit(t)
+	p.ExpectExit(t)
 
 	requests := make(map[string]int)
-	for _, e := range p.stderr.entries("handled request") {
+	for _, e := range p.Stderr.Entries("handled request") {
 		_, isSocket := e["websocket"]
 		uri := e["request"].(map[string]any)["uri"].(string)
 		transport := "polling"

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 const unitFile = "examples/systemd/caddy.service"
@@ -16,11 +18,11 @@ const unitFile = "examples/systemd/caddy.service"
 func TestExampleSystemd(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		skipWithout(t, "systemd-analyze in the PATH")
+		wstest.SkipWithout(t, "systemd-analyze in the PATH")
 	}
 	// It wants the binary to be there.
 	unit := filepath.Join(t.TempDir(), "caddy.service")
-	writeFile(t, unit, strings.ReplaceAll(readFile(t, unitFile), "/usr/bin/caddy", os.Args[0]))
+	writeFile(t, unit, strings.ReplaceAll(wstest.ReadFile(t, unitFile), "/usr/bin/caddy", os.Args[0]))
 	output, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput()
 	if err != nil || len(output) > 0 {
 		t.Errorf("verifying: %v\n%s", err, output)
@@ -35,11 +37,11 @@ func TestExampleSystemd(t *testing.T) {
 // The commands of the unit are Caddy's, and it tells systemd when it serves and
 // when it stops.
 func TestExampleSystemdNotifies(t *testing.T) {
-	unit := readFile(t, unitFile)
+	unit := wstest.ReadFile(t, unitFile)
 	dir := t.TempDir()
 	caddyfile := filepath.Join(dir, "Caddyfile")
 	writeFile(t, caddyfile, "{\n\tadmin off\n}\n\nhttp://127.0.0.1:0 {\n\twebsocket\n}\n")
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(tempDir, "notify"), Net: "unixgram"})
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(wstest.TempDir, "notify"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,23 +51,23 @@ func TestExampleSystemdNotifies(t *testing.T) {
 		t.Fatal("no ExecStart")
 	}
 	arguments := strings.Fields(strings.Replace(start[1], "/etc/caddy/Caddyfile", caddyfile, 1))
-	p := newProcess(arguments...)
-	p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET="+socket.LocalAddr().String())
+	p := wstest.NewProcess(arguments...)
+	p.Cmd.Env = append(p.Cmd.Env, "NOTIFY_SOCKET="+socket.LocalAddr().String())
 	for _, m := range regexp.MustCompile(`(?m)^Environment=(.+)$`).FindAllStringSubmatch(unit, -1) {
-		p.cmd.Env = append(p.cmd.Env, strings.Fields(strings.ReplaceAll(m[1], "/var/lib/caddy", dir))...)
+		p.Cmd.Env = append(p.Cmd.Env, strings.Fields(strings.ReplaceAll(m[1], "/var/lib/caddy", dir))...)
 	}
-	p.run(t, func(msg string) bool { return msg == "serving initial configuration" })
+	p.Run(t, func(msg string) bool { return msg == "serving initial configuration" })
 	for _, state := range []string{"READY=1", "STOPPING=1"} {
-		socket.SetReadDeadline(time.Now().Add(patience))
+		socket.SetReadDeadline(time.Now().Add(wstest.Timeout))
 		for said := ""; !strings.Contains(said, state); {
 			buf := make([]byte, 1024)
 			n, err := socket.Read(buf)
 			if err != nil {
-				t.Fatalf("waiting for %s: %v\n%s", state, err, p.stderr)
+				t.Fatalf("waiting for %s: %v\n%s", state, err, p.Stderr)
 			}
 			said = string(buf[:n])
 		}
-		p.terminate(t)
+		p.Terminate(t)
 	}
-	p.expectExit(t)
+	p.ExpectExit(t)
 }

@@ -11,17 +11,19 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )
 
 // startVite runs Vite in a copy of the example, and Caddy in front of it.
-func startVite(t *testing.T) (p *process, dir string) {
+func startVite(t *testing.T) (p *wstest.Process, dir string) {
 	t.Helper()
-	dir, err := os.MkdirTemp(tempDir, "vite") // Vite may still write to it in the end
+	dir, err := os.MkdirTemp(wstest.TempDir, "vite") // Vite may still write to it in the end
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"index.html", "main.js", "message.js", "vite.config.js"} {
-		writeFile(t, filepath.Join(dir, name), readFile(t, "examples/vite/"+name))
+		writeFile(t, filepath.Join(dir, name), wstest.ReadFile(t, "examples/vite/"+name))
 	}
 	vite := startNode(t, "examples/vite", "vite", "examples/vite/node_modules/vite/bin/vite.js",
 		dir, "--port", "0", "--host", "127.0.0.1", "--config", filepath.Join(dir, "vite.config.js"))
@@ -40,25 +42,25 @@ func writeFile(t *testing.T, name, content string) {
 // A browser's page changes with the file that it shows, and isn't loaded again.
 func TestExampleViteInBrowser(t *testing.T) {
 	p, dir := startVite(t)
-	c := newChromium(t)
-	c.open(t, "http://"+p.plain+"/")
-	c.awaitText(t, "#message", "Edit message.js.")
-	if !c.awaitComplaint(t, "[vite] connected.") {
+	c := browser.NewChromium(t)
+	c.Open(t, "http://"+p.Plain+"/")
+	c.AwaitText(t, "#message", "Edit message.js.")
+	if !c.AwaitComplaint(t, "[vite] connected.") {
 		t.Fatal("the page doesn't open its socket")
 	}
-	c.eval(t, "window.same = true", nil)
+	c.Eval(t, "window.same = true", nil)
 	writeFile(t, filepath.Join(dir, "message.js"), "export const message = 'changed';\n")
-	c.awaitText(t, "#message", "changed")
-	waitFor(t, c, "window.same")
+	c.AwaitText(t, "#message", "changed")
+	browser.WaitFor(t, c, "window.same")
 	if n := openSessions(t, p, "vite-hmr"); n != 1 {
 		t.Errorf("%d sockets of vite-hmr are open, want the page's", n)
 	}
 }
 
 // openSessions is how many sockets with the subprotocol Caddy lists.
-func openSessions(t *testing.T, p *process, subprotocol string) int {
+func openSessions(t *testing.T, p *wstest.Process, subprotocol string) int {
 	t.Helper()
-	_, answer, err := p.call(http.MethodGet, "/websocket/sessions?subprotocol="+subprotocol, nil)
+	_, answer, err := p.Call(http.MethodGet, "/websocket/sessions?subprotocol="+subprotocol, nil)
 	var listed []any
 	if err == nil {
 		err = json.Unmarshal([]byte(answer), &listed)
@@ -75,7 +77,7 @@ func TestExampleVite(t *testing.T) {
 	p, dir := startVite(t)
 	var client strings.Builder
 	for _, path := range []string{"/@vite/client", "/main.js", "/message.js"} {
-		res, body := p.fetch(t, "http1", http.MethodGet, path)
+		res, body := p.Fetch(t, "http1", http.MethodGet, path)
 		if res.StatusCode != http.StatusOK {
 			t.Fatalf("%s: status %d", path, res.StatusCode)
 		}
@@ -87,25 +89,25 @@ func TestExampleVite(t *testing.T) {
 	}
 	dial := func(subprotocol, origin string) (*websocket.Conn, int) {
 		t.Helper()
-		dialer := websocket.Dialer{Subprotocols: []string{subprotocol}, HandshakeTimeout: patience}
-		conn, res, err := dialer.Dial("ws://"+p.plain+"/?token="+token[1], http.Header{"Origin": {origin}})
+		dialer := websocket.Dialer{Subprotocols: []string{subprotocol}, HandshakeTimeout: wstest.Timeout}
+		conn, res, err := dialer.Dial("ws://"+p.Plain+"/?token="+token[1], http.Header{"Origin": {origin}})
 		if res == nil {
 			t.Fatal(err)
 		}
 		if err == nil {
 			t.Cleanup(func() { conn.Close() })
-			conn.SetReadDeadline(time.Now().Add(patience))
+			conn.SetReadDeadline(time.Now().Add(wstest.Timeout))
 		}
 		return conn, res.StatusCode
 	}
 	if _, status := dial("vite-hmr", "http://elsewhere.example"); status != http.StatusForbidden {
 		t.Errorf("a page of another site: status %d, want 403", status)
 	}
-	ping, status := dial("vite-ping", "http://"+p.plain)
+	ping, status := dial("vite-ping", "http://"+p.Plain)
 	if status != http.StatusSwitchingProtocols || ping.Subprotocol() != "vite-ping" {
 		t.Fatalf("vite-ping: status %d", status)
 	}
-	hmr, status := dial("vite-hmr", "http://"+p.plain)
+	hmr, status := dial("vite-hmr", "http://"+p.Plain)
 	if status != http.StatusSwitchingProtocols || hmr.Subprotocol() != "vite-hmr" {
 		t.Fatalf("vite-hmr: status %d", status)
 	}

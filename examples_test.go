@@ -12,21 +12,22 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // startExample runs Caddy with the Caddyfile of an example until the test ends.
 // The replacements, of what stands in the file by what the test has in its place,
 // give its site the port 0.
-func startExample(t *testing.T, name string, replacements ...string) *process {
+func startExample(t *testing.T, name string, replacements ...string) *wstest.Process {
 	t.Helper()
-	p := newProcess("run", "--config", "-")
-	p.admin = filepath.Join(tempDir, rand.Text())
-	p.cmd.Stdin = bytes.NewReader(exampleConfig(t, p, name, replacements...))
-	p.run(t, func(msg string) bool { return msg == "serving initial configuration" })
+	p := wstest.NewProcess("run", "--config", "-")
+	p.AdminSocket = filepath.Join(wstest.TempDir, rand.Text())
+	p.Cmd.Stdin = bytes.NewReader(exampleConfig(t, p, name, replacements...))
+	p.Run(t, func(msg string) bool { return msg == "serving initial configuration" })
 	// Sites go by that name.
-	p.plain = strings.Replace(p.plain, "127.0.0.1", "localhost", 1)
-	p.secure = strings.Replace(p.secure, "127.0.0.1", "localhost", 1)
-	if p.secure != "" {
+	p.Plain = strings.Replace(p.Plain, "127.0.0.1", "localhost", 1)
+	p.Secure = strings.Replace(p.Secure, "127.0.0.1", "localhost", 1)
+	if p.Secure != "" {
 		expectCertificate(t, p)
 	}
 	return p
@@ -34,9 +35,9 @@ func startExample(t *testing.T, name string, replacements ...string) *process {
 
 // exampleConfig is the config of an example for a process of the test's: on
 // addresses of this machine only, with nothing that needs privileges.
-func exampleConfig(t *testing.T, p *process, name string, replacements ...string) []byte {
+func exampleConfig(t *testing.T, p *wstest.Process, name string, replacements ...string) []byte {
 	t.Helper()
-	text := readFile(t, "examples/"+name+"/Caddyfile")
+	text := wstest.ReadFile(t, "examples/"+name+"/Caddyfile")
 	for i := 0; i < len(replacements); i += 2 {
 		if !strings.Contains(text, replacements[i]) {
 			t.Fatalf("the Caddyfile of %s doesn't have %q", name, replacements[i])
@@ -51,14 +52,14 @@ func exampleConfig(t *testing.T, p *process, name string, replacements ...string
 	if err := json.Unmarshal(data, &cfg); err != nil {
 		t.Fatal(err)
 	}
-	cfg["admin"] = map[string]any{"listen": "unix/" + p.admin, "config": map[string]any{"persist": false}}
+	cfg["admin"] = map[string]any{"listen": "unix/" + p.AdminSocket, "config": map[string]any{"persist": false}}
 	apps := cfg["apps"].(map[string]any)
 	apps["pki"] = map[string]any{"certificate_authorities": map[string]any{"local": map[string]any{"install_trust": false}}}
 	plain := regexp.MustCompile(`(?m)^http://`).MatchString(text)
 	for _, server := range apps["http"].(map[string]any)["servers"].(map[string]any) {
 		server := server.(map[string]any)
 		port := server["listen"].([]any)[0].(string)
-		if port != ":0" && !strings.HasSuffix(p.plain, port) {
+		if port != ":0" && !strings.HasSuffix(p.Plain, port) {
 			t.Fatalf("the example listens on %s, want port 0", port)
 		}
 		if plain {
@@ -68,14 +69,14 @@ func exampleConfig(t *testing.T, p *process, name string, replacements ...string
 		server["listen"] = []string{"localhost" + port}
 		server["automatic_https"] = map[string]any{"disable_redirects": true}
 	}
-	return mustJSON(cfg)
+	return wstest.JSON(cfg)
 }
 
 // expectCertificate waits until the process has made the certificate of its site.
-func expectCertificate(t *testing.T, p *process) {
+func expectCertificate(t *testing.T, p *wstest.Process) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		conn, err := tls.Dial("tcp", p.secure, insecure())
+	for deadline := time.Now().Add(wstest.Timeout); ; time.Sleep(time.Millisecond) {
+		conn, err := tls.Dial("tcp", p.Secure, wstest.InsecureTLS())
 		if err == nil {
 			conn.Close()
 			return

@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/conformance"
 )
 
 // mayBeSent is the verdict on a close code (RFC 6455 §7.4 and IANA's registry).
@@ -25,25 +27,25 @@ func mayBeSent(code int) bool {
 func frameSeeds() [][]byte {
 	seeds := [][]byte{
 		nil,
-		clientFrame(ws.FinBit|byte(ws.OpText), []byte("Hello")),
+		wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("Hello")),
 		bytes.Join([][]byte{
-			clientFrame(byte(ws.OpText), []byte("fr\xe2")), clientFrame(ws.FinBit|byte(ws.OpPing), []byte("between")),
-			clientFrame(0, nil), clientFrame(ws.FinBit, []byte("\x82\xac")), clientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(1000, "bye")),
-			clientFrame(ws.FinBit|byte(ws.OpText), []byte("too late")),
+			wstest.ClientFrame(byte(ws.OpText), []byte("fr\xe2")), wstest.ClientFrame(ws.FinBit|byte(ws.OpPing), []byte("between")),
+			wstest.ClientFrame(0, nil), wstest.ClientFrame(ws.FinBit, []byte("\x82\xac")), wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(1000, "bye")),
+			wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("too late")),
 		}, nil),
-		clientFrame(ws.FinBit|byte(ws.OpBinary), []byte(letters(600))),
-		clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), deflateMessage("Hello Hello Hello")),
-		append(clientFrame(ws.RSV1Bit|byte(ws.OpBinary), deflateMessage(letters(100))[:20]), clientFrame(ws.FinBit, deflateMessage(letters(100))[20:])...),
-		clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), []byte{0xf3, 0x48, 0x05, 0x00, 0xca, 0xc9, 0xc9, 0x07, 0x00}), // a block marked as the last, and one more
+		wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), []byte(wstest.Letters(600))),
+		wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), wstest.Deflate("Hello Hello Hello")),
+		append(wstest.ClientFrame(ws.RSV1Bit|byte(ws.OpBinary), wstest.Deflate(wstest.Letters(100))[:20]), wstest.ClientFrame(ws.FinBit, wstest.Deflate(wstest.Letters(100))[20:])...),
+		wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), []byte{0xf3, 0x48, 0x05, 0x00, 0xca, 0xc9, 0xc9, 0x07, 0x00}), // a block marked as the last, and one more
 	}
 	seeds = append(seeds,
-		clientFrame(ws.RSV1Bit|byte(ws.OpText), []byte{0xf3, 0x48, 0x05, 0x00, 0, 0, 0})[:11], // the same, unfinished
-		clientFrame(ws.RSV1Bit|byte(ws.OpText), []byte("\x15\xca\x49\x55\xc0\x5b\x40\x58\x12\x9f\x06\x47\xb2\xc8\x11\x0d..")),
+		wstest.ClientFrame(ws.RSV1Bit|byte(ws.OpText), []byte{0xf3, 0x48, 0x05, 0x00, 0, 0, 0})[:11], // the same, unfinished
+		wstest.ClientFrame(ws.RSV1Bit|byte(ws.OpText), []byte("\x15\xca\x49\x55\xc0\x5b\x40\x58\x12\x9f\x06\x47\xb2\xc8\x11\x0d..")),
 		// corrupt at the end, and unfinished
-		clientFrame(ws.RSV1Bit|byte(ws.OpText), append([]byte("\x00\x05\x00\xfa\xffHello"), 0x07, 0, 0))[:17],
+		wstest.ClientFrame(ws.RSV1Bit|byte(ws.OpText), append([]byte("\x00\x05\x00\xfa\xffHello"), 0x07, 0, 0))[:17],
 	)
-	for i, e := range exchanges {
-		if sent := clientBytes(e.sent); len(sent) < 100 && i%7 == 0 {
+	for i, e := range conformance.Exchanges {
+		if sent := wstest.ClientBytes(e.Sent); len(sent) < 100 && i%7 == 0 {
 			seeds = append(seeds, sent)
 		}
 	}
@@ -70,7 +72,7 @@ func FuzzEcho(f *testing.F) {
 			var got bytes.Buffer
 			ended := make(chan struct{})
 			go func() {
-				_, _ = io.Copy(&got, p.br)
+				_, _ = io.Copy(&got, p.Reader)
 				close(ended)
 			}()
 			in := &piecesStream{in: stream, sizes: sizes}
@@ -79,13 +81,13 @@ func FuzzEcho(f *testing.F) {
 				if err != nil {
 					break
 				}
-				if _, err = p.rw.Write(piece[:n]); err != nil {
+				if _, err = p.Conn.Write(piece[:n]); err != nil {
 					break
 				}
 			}
 			synctest.Wait()
 			start := time.Now()
-			p.rw.Close()
+			p.Conn.Close()
 			<-ended
 			synctest.Wait()
 			if waited := time.Since(start); waited > 0 {
@@ -234,7 +236,7 @@ func (r *referee) data(payload []byte, size uint64, whole, last bool) bool {
 			return whole
 		}
 		var code int
-		if message, code = inflateAll(message); code == 0 && len(message) > fuzzLimit {
+		if message, code = wstest.TryInflate(message); code == 0 && len(message) > fuzzLimit {
 			code = 1009
 		}
 		if code != 0 {

@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // stricter are the reasons for which this module ends a socket that gorilla
@@ -150,7 +151,7 @@ func (s *piecesStream) Write(p []byte) (int, error) { return s.out.Write(p) }
 // Close, in the order in which they end.
 func repliesIn(t *testing.T, sent []byte) []string {
 	t.Helper()
-	p := newPeer(t, "replies", struct {
+	p := wstest.NewPeer(t, "replies", struct {
 		io.Reader
 		io.WriteCloser
 	}{Reader: bytes.NewReader(sent)})
@@ -158,36 +159,36 @@ func repliesIn(t *testing.T, sent []byte) []string {
 	var message []byte
 	var first byte
 	for {
-		f, err := p.tryRead()
+		f, err := p.TryReadFrame()
 		if err == io.EOF {
 			return replies
 		}
 		if err != nil {
 			t.Fatalf("%x is cut within a frame: %v", sent, err)
 		}
-		switch f.op() {
+		switch f.Opcode() {
 		case ws.OpPong:
-			replies = append(replies, "pong "+string(f.payload))
+			replies = append(replies, "pong "+string(f.Payload))
 			continue
 		case ws.OpClose:
-			replies = append(replies, "close "+string(f.payload))
+			replies = append(replies, "close "+string(f.Payload))
 			continue
 		case ws.OpContinuation:
-			if first == 0 || f.first&ws.RSVBits != 0 {
-				t.Fatalf("%x: bad continuation %#x", sent, f.first)
+			if first == 0 || f.First&ws.RSVBits != 0 {
+				t.Fatalf("%x: bad continuation %#x", sent, f.First)
 			}
 		default:
 			if first != 0 {
 				t.Fatalf("%x: message in a message", sent)
 			}
-			first = f.first
+			first = f.First
 		}
-		message = append(message, f.payload...)
-		if f.first&ws.FinBit == 0 {
+		message = append(message, f.Payload...)
+		if f.First&ws.FinBit == 0 {
 			continue
 		}
 		if first&ws.RSV1Bit != 0 {
-			message = []byte(inflateMessage(t, message))
+			message = []byte(wstest.Inflate(t, message))
 		}
 		replies = append(replies, strconv.Itoa(int(first&0xf))+" "+string(message))
 		message, first = nil, 0

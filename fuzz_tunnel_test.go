@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"go.uber.org/zap"
 )
 
@@ -31,8 +32,8 @@ func FuzzTunnel(f *testing.F) {
 		f.Add(seed, down, []byte{5, 250}, uint16(100), i%2 == 1)
 	}
 	long := []byte{ws.FinBit | byte(ws.OpBinary), ws.MaskBit | 126, 0, 5, 0, 0, 0, 0, 1, 2, 3, 4, 5} // not in its shortest form
-	f.Add(slices.Concat(long, clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 200))), []byte(nil), []byte{9}, uint16(100), false)
-	f.Add(slices.Concat(serverFrame(ws.FinBit|byte(ws.OpText), "unmasked"), long), long, []byte{9}, uint16(100), true)
+	f.Add(slices.Concat(long, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 200))), []byte(nil), []byte{9}, uint16(100), false)
+	f.Add(slices.Concat(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "unmasked"), long), long, []byte{9}, uint16(100), true)
 	f.Fuzz(func(t *testing.T, up, down, sizes []byte, limit uint16, extendedConnect bool) {
 		bubble(t, func(t *testing.T) {
 			h := &Handler{

@@ -8,10 +8,11 @@ import (
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestHandshakeRefused(t *testing.T) {
-	s := start(t, `
+	s := wstest.Start(t, `
 		websocket {
 			allowed_origins https://app.example.com
 		}
@@ -47,23 +48,23 @@ func TestHandshakeRefused(t *testing.T) {
 		{"extension that is none", nil, []string{"Sec-WebSocket-Extensions", "permessage-deflate; =1"}, 400, "Sec-WebSocket-Extensions: no token", [2]string{}},
 		{"origin", nil, []string{"Origin", "https://evil.example.com"}, 403, `origin ["https://evil.example.com"] is not allowed`, [2]string{}},
 		{"two origins", nil, []string{"Origin", "https://app.example.com", "Origin", "https://app.example.com"}, 403, "is not allowed", [2]string{}},
-		{"origin of the site itself, without self", nil, []string{"Origin", "https://" + s.secure}, 403, "is not allowed", [2]string{}},
+		{"origin of the site itself, without self", nil, []string{"Origin", "https://" + s.Secure}, 403, "is not allowed", [2]string{}},
 	}
 	for _, c := range cases {
-		for _, protocol := range protocols {
+		for _, protocol := range wstest.Protocols {
 			if c.protocols != nil && !slices.Contains(c.protocols, protocol) {
 				continue
 			}
 			t.Run(c.name+"/"+protocol, func(t *testing.T) {
-				p := s.attempt(t, protocol, "/", c.header...)
-				if p.res.StatusCode != c.status {
-					t.Errorf("status is %d, want %d", p.res.StatusCode, c.status)
+				p := s.TryDial(t, protocol, "/", c.header...)
+				if p.Response.StatusCode != c.status {
+					t.Errorf("status is %d, want %d", p.Response.StatusCode, c.status)
 				}
-				if name, want := c.answer[0], c.answer[1]; name != "" && p.res.Header.Get(name) != want {
-					t.Errorf("%s is %q, want %q", name, p.res.Header.Get(name), want)
+				if name, want := c.answer[0], c.answer[1]; name != "" && p.Response.Header.Get(name) != want {
+					t.Errorf("%s is %q, want %q", name, p.Response.Header.Get(name), want)
 				}
 				want := fmt.Sprintf("refused: %d refusing handshake: ", c.status)
-				if body := p.body(); !strings.HasPrefix(body, want) || !strings.Contains(body, c.message) {
+				if body := p.Body(); !strings.HasPrefix(body, want) || !strings.Contains(body, c.message) {
 					t.Errorf("body is %q, want %q and %q", body, want, c.message)
 				}
 			})
@@ -72,7 +73,7 @@ func TestHandshakeRefused(t *testing.T) {
 }
 
 func TestHandshakeMethodAndVersion(t *testing.T) {
-	s := start(t, "websocket /ws\nrespond plain")
+	s := wstest.Start(t, "websocket /ws\nrespond plain")
 	const fields = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	for request, want := range map[string]string{
 		"POST /ws HTTP/1.1\r\nHost: x\r\n" + fields:                                                         "HTTP/1.1 405 ",
@@ -85,8 +86,8 @@ func TestHandshakeMethodAndVersion(t *testing.T) {
 		"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n\r\n":                                        "HTTP/1.1 200 ",
 		"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: h2c, WebSocket\r\nConnection: keep-alive, Upgrade\r\n\r\n": "HTTP/1.1 426 ",
 	} {
-		p := s.raw(t, request)
-		if got := p.line(); !strings.HasPrefix(got, want) {
+		p := s.SendRequest(t, request)
+		if got := p.ReadLine(); !strings.HasPrefix(got, want) {
 			t.Errorf("%q: got %q, want %q", request, got, want)
 		}
 	}
@@ -94,7 +95,7 @@ func TestHandshakeMethodAndVersion(t *testing.T) {
 
 // What is refused doesn't get to the handler behind.
 func TestRefusedBeforeUpstream(t *testing.T) {
-	u := listenUpstream(t)
+	u := wstest.ListenUpstream(t)
 	reached := make(chan struct{}, 100)
 	go func() {
 		for {
@@ -106,9 +107,9 @@ func TestRefusedBeforeUpstream(t *testing.T) {
 			reached <- struct{}{}
 		}
 	}()
-	s := start(t, "websocket passthrough {\nallowed_origins https://good.example\nrequire_origin\nmax_connections 1\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+	s := wstest.Start(t, "websocket passthrough {\nallowed_origins https://good.example\nrequire_origin\nmax_connections 1\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 	good := []string{"Origin", "https://good.example"}
-	for _, protocol := range protocols {
+	for _, protocol := range wstest.Protocols {
 		for name, c := range map[string]struct {
 			status int
 			header []string
@@ -119,8 +120,8 @@ func TestRefusedBeforeUpstream(t *testing.T) {
 			"two versions":   {400, append(good, "Sec-WebSocket-Version", "13", "Sec-WebSocket-Version", "13")},
 			"two keys":       {400, append(good, "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")},
 		} {
-			if p := s.attempt(t, protocol, "/", c.header...); p.res.StatusCode != c.status {
-				t.Errorf("%s, %s: status %d, want %d", protocol, name, p.res.StatusCode, c.status)
+			if p := s.TryDial(t, protocol, "/", c.header...); p.Response.StatusCode != c.status {
+				t.Errorf("%s, %s: status %d, want %d", protocol, name, p.Response.StatusCode, c.status)
 			}
 		}
 	}
@@ -131,29 +132,29 @@ func TestRefusedBeforeUpstream(t *testing.T) {
 		"no origin":    "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade, Origin\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
 		"POST":         "POST / HTTP/1.1\r\nHost: x\r\nOrigin: https://good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
 	} {
-		if line := s.raw(t, request).line(); !strings.Contains(line, " 40") {
+		if line := s.SendRequest(t, request).ReadLine(); !strings.Contains(line, " 40") {
 			t.Errorf("%s: %s", name, line)
 		}
 	}
 	if len(reached) > 0 {
 		t.Errorf("%d refused handshakes got to the upstream", len(reached))
 	}
-	s.attempt(t, "http1", "/", good...) // the test can tell: this one does
+	s.TryDial(t, "http1", "/", good...) // the test can tell: this one does
 	<-reached
 }
 
 // The limit on sockets holds for those of the handler behind.
 func TestMaxConnectionsOfPassthrough(t *testing.T) {
-	onEveryTunnel(t, "max_connections 1", func(t *testing.T, s *server, u *upstream, protocol string) {
-		closed := len(s.logs.entries("socket closed"))
-		client, app := u.tunnel(s, protocol)
-		if p := s.attempt(t, protocol, "/"); p.res.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("status %d, want 503", p.res.StatusCode)
+	wstest.OnEveryTunnel(t, "max_connections 1", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		closed := len(s.Logs.Entries("socket closed"))
+		client, app := u.Tunnel(s, protocol)
+		if p := s.TryDial(t, protocol, "/"); p.Response.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("status %d, want 503", p.Response.StatusCode)
 		}
-		client.send(ws.OpText, "not disturbed")
-		app.expectMasked(ws.OpText, "not disturbed")
-		app.rw.Close()
-		client.rw.Close()
-		s.logs.await(t, "socket closed", closed+1)
+		client.Send(ws.OpText, "not disturbed")
+		app.ExpectMasked(ws.OpText, "not disturbed")
+		app.Conn.Close()
+		client.Conn.Close()
+		s.Logs.Await(t, "socket closed", closed+1)
 	})
 }

@@ -9,25 +9,26 @@ import (
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // What a client sends before it has the answer to its handshake isn't lost.
 func TestEarlyFrames(t *testing.T) {
 	for _, site := range []string{"websocket", "log\nwebsocket"} {
-		s := start(t, site)
-		p := s.raw(t, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+
+		s := wstest.Start(t, site)
+		p := s.SendRequest(t, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+
-			string(clientFrame(ws.FinBit|byte(ws.OpText), []byte("early"))))
-		for p.line() != "\r\n" {
+			string(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("early"))))
+		for p.ReadLine() != "\r\n" {
 		}
-		p.expect(ws.OpText, "early")
-		p.echo(ws.OpText, "later")
-		p.bye()
+		p.Expect(ws.OpText, "early")
+		p.Echo(ws.OpText, "later")
+		p.CloseNormally()
 	}
 }
 
 func TestSubprotocols(t *testing.T) {
-	onEveryProtocol(t, "websocket {\nsubprotocols v2.chat v1.chat\n}", func(t *testing.T, s *server, protocol string) {
+	wstest.OnEveryProtocol(t, "websocket {\nsubprotocols v2.chat v1.chat\n}", func(t *testing.T, s *wstest.Server, protocol string) {
 		for _, c := range []struct {
 			offered []string
 			want    string
@@ -48,13 +49,13 @@ func TestSubprotocols(t *testing.T) {
 			for _, offered := range c.offered {
 				header = append(header, "Sec-WebSocket-Protocol", offered)
 			}
-			p := s.dial(t, protocol, "/", header...)
-			got, ok := p.res.Header["Sec-Websocket-Protocol"]
+			p := s.Dial(t, protocol, "/", header...)
+			got, ok := p.Response.Header["Sec-Websocket-Protocol"]
 			if ok != (c.want != "") || ok && (len(got) != 1 || got[0] != c.want) {
 				t.Errorf("offered %q: got %q, want %q", c.offered, got, c.want)
 			}
-			p.echo(ws.OpText, "hello")
-			p.bye()
+			p.Echo(ws.OpText, "hello")
+			p.CloseNormally()
 		}
 	})
 }
@@ -82,21 +83,21 @@ func TestBehindEveryWrapper(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(sites)) {
 		t.Run(name, func(t *testing.T) {
-			s := startGlobal(t, "metrics", sites[name])
-			for i, protocol := range protocols {
-				p := s.dial(t, protocol, "/ws", "Accept-Encoding", "gzip, zstd", "Authorization", "Basic dXNlcjpoaWNjdXA=")
-				if strings.Contains(sites[name], "X-Test") && p.res.Header.Get("X-Test") != "on" {
-					t.Errorf("%s: no X-Test in %v", protocol, p.res.Header)
+			s := wstest.StartGlobal(t, "metrics", sites[name])
+			for i, protocol := range wstest.Protocols {
+				p := s.Dial(t, protocol, "/ws", "Accept-Encoding", "gzip, zstd", "Authorization", "Basic dXNlcjpoaWNjdXA=")
+				if strings.Contains(sites[name], "X-Test") && p.Response.Header.Get("X-Test") != "on" {
+					t.Errorf("%s: no X-Test in %v", protocol, p.Response.Header)
 				}
-				if strings.Contains(sites[name], "-Server") && p.res.Header.Get("Server") != "" {
+				if strings.Contains(sites[name], "-Server") && p.Response.Header.Get("Server") != "" {
 					t.Errorf("%s: a Server header", protocol)
 				}
-				if encoding := p.res.Header.Get("Content-Encoding"); encoding != "" {
+				if encoding := p.Response.Header.Get("Content-Encoding"); encoding != "" {
 					t.Errorf("%s: Content-Encoding is %q", protocol, encoding)
 				}
-				p.echo(ws.OpText, "hello")
-				p.echo(ws.OpText, letters(100_000)[:maxEchoFrame])
-				p.bye()
+				p.Echo(ws.OpText, "hello")
+				p.Echo(ws.OpText, wstest.Letters(100_000)[:maxEchoFrame])
+				p.CloseNormally()
 				if strings.Contains(sites[name], "log\n") {
 					checkAccessLog(t, s, p, i)
 				}
@@ -106,35 +107,35 @@ func TestBehindEveryWrapper(t *testing.T) {
 }
 
 // checkAccessLog checks the line of the socket that was the nth to open.
-func checkAccessLog(t *testing.T, s *server, p *peer, n int) {
+func checkAccessLog(t *testing.T, s *wstest.Server, p *wstest.Peer, n int) {
 	t.Helper()
 	var lines []map[string]any
 	for len(lines) <= n {
-		lines = slices.DeleteFunc(s.logs.await(t, "handled request", n+1), func(e map[string]any) bool {
+		lines = slices.DeleteFunc(s.Logs.Await(t, "handled request", n+1), func(e map[string]any) bool {
 			return !strings.HasPrefix(e["request"].(map[string]any)["uri"].(string), "/ws")
 		})
 	}
 	line := lines[n]
-	if got := int(line["status"].(float64)); got != p.res.StatusCode {
-		t.Errorf("%s: status in the access log is %d, want %d", p.name, got, p.res.StatusCode)
+	if got := int(line["status"].(float64)); got != p.Response.StatusCode {
+		t.Errorf("%s: status in the access log is %d, want %d", p.Name, got, p.Response.StatusCode)
 	}
 	const payload = len("hello") + maxEchoFrame
 	for _, field := range []string{"size", "bytes_read"} {
 		if got := int(line[field].(float64)); got < payload || got > payload+100 {
-			t.Errorf("%s: %s in the access log is %d, want a little more than %d", p.name, field, got, payload)
+			t.Errorf("%s: %s in the access log is %d, want a little more than %d", p.Name, field, got, payload)
 		}
 	}
 	if line["duration"].(float64) <= 0 {
-		t.Errorf("%s: no duration in the access log", p.name)
+		t.Errorf("%s: no duration in the access log", p.Name)
 	}
 }
 
 func TestHandshakeHeaderCase(t *testing.T) {
-	s := start(t, "websocket {\nsubprotocols chat\n}")
-	p := s.raw(t, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: chat\r\n"+
+	s := wstest.Start(t, "websocket {\nsubprotocols chat\n}")
+	p := s.SendRequest(t, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: chat\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	head := make(map[string]bool)
-	for line := p.line(); line != "\r\n"; line = p.line() {
+	for line := p.ReadLine(); line != "\r\n"; line = p.ReadLine() {
 		head[strings.TrimSpace(line)] = true
 	}
 	for _, want := range []string{
@@ -148,13 +149,13 @@ func TestHandshakeHeaderCase(t *testing.T) {
 }
 
 func TestMatcher(t *testing.T) {
-	onEveryProtocol(t, "@ws websocket\nhandle @ws {\nrespond socket 299\n}\nrespond page", func(t *testing.T, s *server, protocol string) {
-		if p := s.attempt(t, protocol, "/"); p.res.StatusCode != 299 {
-			t.Errorf("status of a handshake is %d, want 299", p.res.StatusCode)
+	wstest.OnEveryProtocol(t, "@ws websocket\nhandle @ws {\nrespond socket 299\n}\nrespond page", func(t *testing.T, s *wstest.Server, protocol string) {
+		if p := s.TryDial(t, protocol, "/"); p.Response.StatusCode != 299 {
+			t.Errorf("status of a handshake is %d, want 299", p.Response.StatusCode)
 		}
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: insecure(), ForceAttemptHTTP2: true}}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: wstest.InsecureTLS(), ForceAttemptHTTP2: true}}
 		defer client.CloseIdleConnections()
-		res, err := client.Get("https://" + s.secure)
+		res, err := client.Get("https://" + s.Secure)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,10 +167,10 @@ func TestMatcher(t *testing.T) {
 }
 
 func TestNextHandler(t *testing.T) {
-	onEveryProtocol(t, "websocket /ws\nrespond next", func(t *testing.T, s *server, protocol string) {
+	wstest.OnEveryProtocol(t, "websocket /ws\nrespond next", func(t *testing.T, s *wstest.Server, protocol string) {
 		for _, path := range []string{"/", "/ws/"} {
-			if p := s.attempt(t, protocol, path); p.res.StatusCode != 200 || p.body() != "next" {
-				t.Errorf("%s: status %d, want the next handler's 200", path, p.res.StatusCode)
+			if p := s.TryDial(t, protocol, path); p.Response.StatusCode != 200 || p.Body() != "next" {
+				t.Errorf("%s: status %d, want the next handler's 200", path, p.Response.StatusCode)
 			}
 		}
 	})

@@ -15,6 +15,7 @@ import (
 	coder "github.com/coder/websocket"
 	"github.com/lxzan/gws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // chat exchanges messages of many sizes and kinds with an echo.
@@ -23,7 +24,7 @@ func chat(t *testing.T, c client) {
 	for _, size := range []int{0, 1, 125, 126, 127, 4096, 4111, 65535, 65536, 65537, 200_000, 1 << 20} {
 		for _, kind := range []ws.Opcode{ws.OpText, ws.OpBinary} {
 			for _, send := range []func(ws.Opcode, []byte) error{c.send, c.sendParts} {
-				want := []byte(letters(size))
+				want := []byte(wstest.Letters(size))
 				sent := make(chan error, 1)
 				go func() { sent <- send(kind, bytes.Clone(want)) }()
 				gotKind, got, err := c.receive()
@@ -42,11 +43,11 @@ func chat(t *testing.T, c client) {
 }
 
 func TestIndependentClients(t *testing.T) {
-	s := start(t, "websocket /plain {\nsubprotocols json chat\n}\nwebsocket /deflate {\nsubprotocols json chat\ncompression on\n}")
+	s := wstest.Start(t, "websocket /plain {\nsubprotocols json chat\n}\nwebsocket /deflate {\nsubprotocols json chat\ncompression on\n}")
 	for name, dial := range clients {
-		for _, url := range []string{"ws://" + s.plain, "wss://" + s.secure} {
+		for _, url := range []string{"ws://" + s.Plain, "wss://" + s.Secure} {
 			for path, compression := range map[string]bool{"/plain": false, "/deflate": true} {
-				t.Run(name+"/"+strings.TrimSuffix(url, s.plain)+path, func(t *testing.T) {
+				t.Run(name+"/"+strings.TrimSuffix(url, s.Plain)+path, func(t *testing.T) {
 					c := dial(t, url+path, compression)
 					if got := c.subprotocol(); got != "json" {
 						t.Errorf("subprotocol is %q, want json", got)
@@ -140,9 +141,9 @@ func serveGws(w http.ResponseWriter, r *http.Request) {
 }
 
 // chatThrough is chat with an independent server behind a tunnel.
-func chatThrough(t *testing.T, s *server) {
+func chatThrough(t *testing.T, s *wstest.Server) {
 	for name, dial := range clients {
-		for _, url := range []string{"ws://" + s.plain, "wss://" + s.secure} {
+		for _, url := range []string{"ws://" + s.Plain, "wss://" + s.Secure} {
 			for _, compression := range []bool{false, true} {
 				c := dial(t, url, compression)
 				if got := c.subprotocol(); got != "json" {
@@ -186,7 +187,7 @@ func closedWith(err error) string {
 func TestTunnelToIndependentServers(t *testing.T) {
 	for name, address := range independentServers(t) {
 		t.Run(name, func(t *testing.T) {
-			chatThrough(t, start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
+			chatThrough(t, wstest.Start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
 		})
 	}
 }
@@ -194,10 +195,10 @@ func TestTunnelToIndependentServers(t *testing.T) {
 func TestTunnelToNode(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
-		skipWithout(t, "node in the PATH")
+		wstest.SkipWithout(t, "node in the PATH")
 	}
 	if _, err := os.Stat("testdata/node/node_modules/ws"); err != nil {
-		skipWithout(t, "the ws package for Node: run npm ci --prefix testdata/node")
+		wstest.SkipWithout(t, "the ws package for Node: run npm ci --prefix testdata/node")
 	}
 	cmd := exec.CommandContext(t.Context(), node, "testdata/node/server.js")
 	out, err := cmd.StdoutPipe()
@@ -215,5 +216,5 @@ func TestTunnelToNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chatThrough(t, start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
+	chatThrough(t, wstest.Start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
 }

@@ -9,19 +9,20 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestPingWhenSilent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
 		for range 5 {
-			p.expectPingAt(2 * time.Minute)
-			p.send(ws.OpPong, "")
+			p.ExpectPingAt(2 * time.Minute)
+			p.Send(ws.OpPong, "")
 		}
 		time.Sleep(time.Minute)
-		p.echo(ws.OpText, "not silent")
-		p.expectPingAt(2 * time.Minute)
-		p.bye()
+		p.Echo(ws.OpText, "not silent")
+		p.ExpectPingAt(2 * time.Minute)
+		p.CloseNormally()
 	})
 }
 
@@ -29,10 +30,10 @@ func TestNoPingWhenBusy(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
 		for range 30 {
-			p.expectSilence(time.Minute)
-			p.echo(ws.OpText, "busy")
+			p.ExpectSilence(time.Minute)
+			p.Echo(ws.OpText, "busy")
 		}
-		p.bye()
+		p.CloseNormally()
 	})
 }
 
@@ -41,11 +42,11 @@ func TestPingWhenOneDirectionIsSilent(t *testing.T) {
 		p := pipe(t, new(Handler))
 		// The server hears something each minute and has nothing to answer.
 		for range 10 {
-			p.expectSilence(time.Minute)
-			p.send(ws.OpPong, "unsolicited")
-			p.expectPingAt(time.Minute)
+			p.ExpectSilence(time.Minute)
+			p.Send(ws.OpPong, "unsolicited")
+			p.ExpectPingAt(time.Minute)
 		}
-		p.bye()
+		p.CloseNormally()
 	})
 }
 
@@ -53,11 +54,11 @@ func TestDeadPeerIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := &Handler{KeepaliveInterval: caddy.Duration(30 * time.Second), KeepaliveTimeout: caddy.Duration(100 * time.Second)}
 		p := pipe(t, h)
-		p.expectPingAt(30 * time.Second)
-		p.expectPingAt(30 * time.Second)
-		p.expectPingAt(30 * time.Second)
+		p.ExpectPingAt(30 * time.Second)
+		p.ExpectPingAt(30 * time.Second)
+		p.ExpectPingAt(30 * time.Second)
 		start := time.Now()
-		p.expectEnd()
+		p.ExpectEnd()
 		if waited := time.Since(start); waited != 10*time.Second+cutWait {
 			t.Errorf("the end came %v after the last ping, want %v", waited, 10*time.Second+cutWait)
 		}
@@ -67,25 +68,25 @@ func TestDeadPeerIsCut(t *testing.T) {
 func TestAnyByteIsLife(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
-		frame := clientFrame(ws.FinBit|byte(ws.OpText), []byte("a slow frame"))
+		frame := wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("a slow frame"))
 		for i := range frame {
-			p.write(frame[i : i+1])
+			p.WriteRaw(frame[i : i+1])
 			if i < len(frame)-1 {
-				p.expectPing() // for the other direction is silent
+				p.ExpectPing() // for the other direction is silent
 				time.Sleep(time.Minute)
 			}
 		}
-		p.expect(ws.OpText, "a slow frame")
-		p.bye()
+		p.Expect(ws.OpText, "a slow frame")
+		p.CloseNormally()
 	})
 }
 
 func TestKeepaliveOff(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, &Handler{KeepaliveInterval: -1})
-		p.expectSilence(365 * 24 * time.Hour)
-		p.echo(ws.OpText, "still there")
-		p.bye()
+		p.ExpectSilence(365 * 24 * time.Hour)
+		p.Echo(ws.OpText, "still there")
+		p.CloseNormally()
 	})
 }
 
@@ -125,7 +126,7 @@ func TestSilenceCountsFromTheAccept(t *testing.T) {
 		time.Sleep(time.Hour)
 		server, client := net.Pipe()
 		p := pipeSession(t, s, server, client)
-		p.expectPingAt(defaultKeepaliveInterval)
-		p.bye()
+		p.ExpectPingAt(defaultKeepaliveInterval)
+		p.CloseNormally()
 	})
 }

@@ -12,60 +12,61 @@ import (
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
 
 func TestExit(t *testing.T) {
-	stop := map[string]func(t *testing.T, p *process){
-		"SIGTERM": func(t *testing.T, p *process) { p.terminate(t) },
-		"admin API": func(t *testing.T, p *process) {
+	stop := map[string]func(t *testing.T, p *wstest.Process){
+		"SIGTERM": func(t *testing.T, p *wstest.Process) { p.Terminate(t) },
+		"admin API": func(t *testing.T, p *wstest.Process) {
 			stopped := make(chan error, 1)
-			go func() { stopped <- p.post("/stop", nil) }() // it answers when all is over
+			go func() { stopped <- p.Post("/stop", nil) }() // it answers when all is over
 			t.Cleanup(func() {
 				if err := <-stopped; err != nil {
 					t.Error(err)
 				}
 			})
 		},
-		"SIGTERM after reload": func(t *testing.T, p *process) {
-			p.reload(t, "", "websocket /elsewhere\nrespond new")
-			p.terminate(t)
+		"SIGTERM after reload": func(t *testing.T, p *wstest.Process) {
+			p.Reload(t, "", "websocket /elsewhere\nrespond new")
+			p.Terminate(t)
 		},
-		"SIGTERM without a handler of ours": func(t *testing.T, p *process) {
-			p.reload(t, "", "respond new")
-			p.terminate(t)
+		"SIGTERM without a handler of ours": func(t *testing.T, p *wstest.Process) {
+			p.Reload(t, "", "respond new")
+			p.Terminate(t)
 		},
 	}
 	for name, stop := range stop {
 		t.Run(name, func(t *testing.T) {
-			p := startProcess(t, "", "websocket")
-			peers := p.dialAll(t)
+			p := wstest.StartProcess(t, "", "websocket")
+			peers := p.DialAll(t)
 			stop(t, p)
 			for _, peer := range peers {
-				peer.expectClose(1012, "")
-				peer.sendClose(1012, "")
-				peer.expectEnd()
-				peer.rw.Close()
+				peer.ExpectClose(1012, "")
+				peer.SendClose(1012, "")
+				peer.ExpectEnd()
+				peer.Conn.Close()
 			}
-			p.expectExit(t)
+			p.ExpectExit(t)
 		})
 	}
 }
 
 // Clients that don't answer, or don't even read, hold up no exit.
 func TestExitWithDeafClients(t *testing.T) {
-	p := startProcess(t, "", "websocket {\nwrite_timeout 1h\n}")
+	p := wstest.StartProcess(t, "", "websocket {\nwrite_timeout 1h\n}")
 	var stalled sync.WaitGroup
-	for _, peer := range p.dialAll(t) {
-		if peer.name == "http1" {
+	for _, peer := range p.DialAll(t) {
+		if peer.Name == "http1" {
 			continue // this one reads and doesn't answer
 		}
 		progress := make(chan struct{})
 		stalled.Go(func() {
-			block := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
+			block := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
 			for {
-				if _, err := peer.rw.Write(block); err != nil {
+				if _, err := peer.Conn.Write(block); err != nil {
 					return
 				}
 				select {
@@ -83,9 +84,9 @@ func TestExitWithDeafClients(t *testing.T) {
 			}
 		}
 	}
-	p.terminate(t)
-	p.expectExit(t)
-	p.cmd.Process.Kill()
+	p.Terminate(t)
+	p.ExpectExit(t)
+	p.Cmd.Process.Kill()
 	stalled.Wait()
 }
 
@@ -96,8 +97,8 @@ func TestDeafHTTP2Connection(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "large"), make([]byte, 20<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, "websocket /ws {\nwrite_timeout 200ms\n}\nfile_server {\nroot "+dir+"\n}")
-	conn, err := tls.Dial("tcp", s.secure, insecure("h2"))
+	s := wstest.Start(t, "websocket /ws {\nwrite_timeout 200ms\n}\nfile_server {\nroot "+dir+"\n}")
+	conn, err := tls.Dial("tcp", s.Secure, wstest.InsecureTLS("h2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,71 +119,71 @@ func TestDeafHTTP2Connection(t *testing.T) {
 		})
 	}
 	request(1, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "https",
-		":authority", s.secure, ":path", "/ws", "sec-websocket-version", "13")
-	s.logs.await(t, "socket opened", 1)
-	request(3, true, ":method", "GET", ":scheme", "https", ":authority", s.secure, ":path", "/large")
+		":authority", s.Secure, ":path", "/ws", "sec-websocket-version", "13")
+	s.Logs.Await(t, "socket opened", 1)
+	request(3, true, ":method", "GET", ":scheme", "https", ":authority", s.Secure, ":path", "/large")
 	// What is echoed before the file has filled all buffers still gets through.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for i := 0; i < 50 && len(s.logs.entries("socket closed")) == 0; i++ {
+	for i := 0; i < 50 && len(s.Logs.Entries("socket closed")) == 0; i++ {
 		<-tick.C
-		framer.WriteData(1, false, clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 10_000)))
+		framer.WriteData(1, false, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 10_000)))
 	}
-	if by := s.logs.await(t, "socket closed", 1)[0]["closed_by"]; by != string(byWriteTimeout) {
+	if by := s.Logs.Await(t, "socket closed", 1)[0]["closed_by"]; by != string(byWriteTimeout) {
 		t.Errorf("closed by %v, want %v", by, byWriteTimeout)
 	}
 }
 
 func TestSocketsSurviveReloads(t *testing.T) {
-	s := start(t, "websocket\nheader X-Config 0")
-	peers := s.dialAll(t)
+	s := wstest.Start(t, "websocket\nheader X-Config 0")
+	peers := s.DialAll(t)
 	for i := range 20 {
-		s.reload(t, "", fmt.Sprintf("websocket\nheader X-Config %d", i+1))
+		s.Reload(t, "", fmt.Sprintf("websocket\nheader X-Config %d", i+1))
 		for _, p := range peers {
-			p.echo(ws.OpText, "still there")
+			p.Echo(ws.OpText, "still there")
 		}
 	}
 	for _, p := range peers {
-		p.bye()
+		p.CloseNormally()
 	}
-	p := s.dial(t, "http1", "/")
-	if got := p.res.Header.Get("X-Config"); got != "20" {
+	p := s.Dial(t, "http1", "/")
+	if got := p.Response.Header.Get("X-Config"); got != "20" {
 		t.Errorf("a new socket has config %s, want 20", got)
 	}
-	p.bye()
+	p.CloseNormally()
 }
 
 func TestCloseDelayAfterReload(t *testing.T) {
-	s := start(t, "websocket {\nclose_delay 100ms\n}")
-	peers := s.dialAll(t)
-	s.reload(t, "", "websocket {\nkeepalive 5m\n}")
+	s := wstest.Start(t, "websocket {\nclose_delay 100ms\n}")
+	peers := s.DialAll(t)
+	s.Reload(t, "", "websocket {\nkeepalive 5m\n}")
 	for _, p := range peers {
-		p.expectClose(1012, "")
-		p.sendClose(1012, "")
-		p.expectEnd()
-		p.rw.Close()
+		p.ExpectClose(1012, "")
+		p.SendClose(1012, "")
+		p.ExpectEnd()
+		p.Conn.Close()
 	}
 }
 
 // On every protocol a client that vanishes, or goes on without a word, is
 // found, and one that stops reading is, too.
 func TestEndsOnEveryProtocol(t *testing.T) {
-	s := start(t, "websocket /keepalive {\nkeepalive 50ms 120ms\n}\nwebsocket /stall {\nwrite_timeout 100ms\n}")
-	for _, protocol := range protocols {
+	s := wstest.Start(t, "websocket /keepalive {\nkeepalive 50ms 120ms\n}\nwebsocket /stall {\nwrite_timeout 100ms\n}")
+	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
-			silent := s.dial(t, protocol, "/keepalive")
-			silent.expectPing()
-			silent.expectEndAfterPings()
-			silent.expectEnd()
+			silent := s.Dial(t, protocol, "/keepalive")
+			silent.ExpectPing()
+			silent.ExpectEndAfterPings()
+			silent.ExpectEnd()
 
-			gone := s.dial(t, protocol, "/stall")
-			gone.echo(ws.OpText, "hello")
-			gone.rw.Close()
+			gone := s.Dial(t, protocol, "/stall")
+			gone.Echo(ws.OpText, "hello")
+			gone.Conn.Close()
 
-			stalled := s.dial(t, protocol, "/stall")
-			block := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
-			for deadline := time.Now().Add(patience); ; {
-				if _, err := stalled.rw.Write(block); err != nil {
+			stalled := s.Dial(t, protocol, "/stall")
+			block := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
+			for deadline := time.Now().Add(wstest.Timeout); ; {
+				if _, err := stalled.Conn.Write(block); err != nil {
 					break
 				}
 				if time.Now().After(deadline) {
@@ -191,14 +192,14 @@ func TestEndsOnEveryProtocol(t *testing.T) {
 			}
 		})
 	}
-	closed := s.logs.await(t, "socket closed", 3*len(protocols))
+	closed := s.Logs.Await(t, "socket closed", 3*len(wstest.Protocols))
 	count := make(map[any]int)
 	for _, e := range closed {
 		count[e["closed_by"]]++
 	}
 	for _, by := range []cause{byKeepaliveTimeout, byClient, byWriteTimeout} {
-		if count[string(by)] != len(protocols) {
-			t.Errorf("%d sockets closed by %s, want %d: %v", count[string(by)], by, len(protocols), count)
+		if count[string(by)] != len(wstest.Protocols) {
+			t.Errorf("%d sockets closed by %s, want %d: %v", count[string(by)], by, len(wstest.Protocols), count)
 		}
 	}
 }

@@ -1,5 +1,9 @@
 package caddywebsocket
 
-import "testing"
+import (
+	"testing"
 
-func TestMain(m *testing.M) { runTests(m) }
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+)
+
+func TestMain(m *testing.M) { wstest.Main(m) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // Clients that stop within a message hold little more than they have sent,
@@ -20,9 +21,9 @@ func TestMemoryOfStalledClients(t *testing.T) {
 		short     = 4000    // fits in the receive buffer
 		most      = 48 << 10
 	)
-	compressed := clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), deflateMessage(noise(announced)))
-	plain := clientFrame(ws.FinBit|byte(ws.OpText), []byte(letters(announced)))
-	megabyte := clientFrame(ws.FinBit|byte(ws.OpText), []byte(letters(1<<20)))
+	compressed := wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), wstest.Deflate(wstest.Noise(announced)))
+	plain := wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(wstest.Letters(announced)))
+	megabyte := wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(wstest.Letters(1<<20)))
 	starts := []struct {
 		name  string
 		path  string
@@ -31,29 +32,29 @@ func TestMemoryOfStalledClients(t *testing.T) {
 	}{
 		{"a compressed frame's header", "/", compressed[:14], most},
 		{"100 bytes of a compressed frame", "/", compressed[:100], most},
-		{"100 bytes of a compressed fragment", "/", clientFrame(ws.RSV1Bit|byte(ws.OpText), deflateMessage(letters(300)))[:100], most},
-		{"100 bytes of a compressed frame that fits", "/", clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), deflateMessage(letters(short)))[:100], most},
+		{"100 bytes of a compressed fragment", "/", wstest.ClientFrame(ws.RSV1Bit|byte(ws.OpText), wstest.Deflate(wstest.Letters(300)))[:100], most},
+		{"100 bytes of a compressed frame that fits", "/", wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), wstest.Deflate(wstest.Letters(short)))[:100], most},
 		{"a small buffer's fill, compressed", "/", compressed[:4200], most + 5*4200},
 		{"a medium buffer's fill, compressed", "/", compressed[:16600], most + 5*16600},
 		{"a block's fill, compressed", "/", compressed[:66_000], most + 5*66_000},
 		{"100 bytes of a frame", "/", plain[:100], most},
-		{"100 bytes of a frame that fits", "/", clientFrame(ws.FinBit|byte(ws.OpText), []byte(letters(short)))[:100], most},
+		{"100 bytes of a frame that fits", "/", wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(wstest.Letters(short)))[:100], most},
 		{"a small buffer's fill", "/", plain[:4200], most + 16*4200},
 		{"a block's fill", "/", plain[:66_000], most + 5*66_000},
 		{"a byte, large buffers", "/large", plain[:1], most},
 		{"100 bytes, large buffers", "/large", megabyte[:100], most},
 		{"100 bytes compressed, large buffers", "/large", compressed[:100], most},
 	}
-	p := startProcess(t, "", "websocket /large {\ncompression on\nbuffer_size 1MiB\n}\nwebsocket {\ncompression on\n}")
-	p.share(t)
-	for _, protocol := range protocols {
+	p := wstest.StartProcess(t, "", "websocket /large {\ncompression on\nbuffer_size 1MiB\n}\nwebsocket {\ncompression on\n}")
+	p.ShareConnections(t)
+	for _, protocol := range wstest.Protocols {
 		for _, s := range starts {
 			t.Run(protocol+"/"+s.name, func(t *testing.T) {
 				open := func(n int) {
 					for range n {
-						c := p.dial(t, protocol, s.path, "Sec-WebSocket-Extensions", ws.DeflateExtension)
-						c.write(s.start)
-						go io.Copy(io.Discard, c.br)
+						c := p.Dial(t, protocol, s.path, "Sec-WebSocket-Extensions", ws.DeflateExtension)
+						c.WriteRaw(s.start)
+						go io.Copy(io.Discard, c.Reader)
 					}
 				}
 				const first, sockets = 5, 50
@@ -75,21 +76,21 @@ func TestMemoryOfStalledClients(t *testing.T) {
 
 // held is what the heap and the stacks of the process take, in bytes, without what
 // pools would give back.
-func held(t *testing.T, p *process) int64 {
+func held(t *testing.T, p *wstest.Process) int64 {
 	t.Helper()
-	p.memstats(t)
-	p.memstats(t)
-	m := p.memstats(t)
+	p.MemStats(t)
+	p.MemStats(t)
+	m := p.MemStats(t)
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // awaitStalled waits until there are n sockets, and the server waits for the rest
 // of something on all of them.
-func awaitStalled(t *testing.T, p *process, n int) {
+func awaitStalled(t *testing.T, p *wstest.Process, n int) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(wstest.Timeout)
 	for seen := 0; seen < 5; { // a read may be one of several
-		open, reading := len(p.listed(t, "")), countReading(t, p)
+		open, reading := len(p.Sessions(t, "")), countReading(t, p)
 		if seen++; open != n || reading != n {
 			seen = 0
 		}
@@ -100,9 +101,9 @@ func awaitStalled(t *testing.T, p *process, n int) {
 }
 
 // countReading is how many sockets the server has begun to read something from.
-func countReading(t *testing.T, p *process) (n int) {
+func countReading(t *testing.T, p *wstest.Process) (n int) {
 	t.Helper()
-	_, profile, _ := strings.Cut(p.get(t, "/debug/pprof/goroutine?debug=1"), "\n")
+	_, profile, _ := strings.Cut(p.Get(t, "/debug/pprof/goroutine?debug=1"), "\n")
 	for group := range strings.SplitSeq(profile, "\n\n") {
 		if !strings.Contains(group, "(*receiver).read+") {
 			continue

@@ -15,13 +15,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // scraped are the samples of ours that the site's /metrics serves, by name and
 // labels.
-func scraped(t *testing.T, s *server) map[string]float64 {
+func scraped(t *testing.T, s *wstest.Server) map[string]float64 {
 	t.Helper()
-	res, err := http.Get("http://" + s.plain + "/metrics")
+	res, err := http.Get("http://" + s.Plain + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,9 +44,9 @@ func scraped(t *testing.T, s *server) map[string]float64 {
 
 // scrapedFrom scrapes and gives a function that scrapes again, for what has been
 // added. It waits for the sockets of other tests to be gone.
-func scrapedFrom(t *testing.T, s *server) (added func() map[string]float64) {
+func scrapedFrom(t *testing.T, s *wstest.Server) (added func() map[string]float64) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); len(sessions.find(nil)) > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(wstest.Timeout); len(sessions.find(nil)) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("sockets of other tests stay open")
 		}
@@ -62,37 +63,37 @@ func scrapedFrom(t *testing.T, s *server) (added func() map[string]float64) {
 }
 
 func TestMetrics(t *testing.T) {
-	u := listenUpstream(t)
+	u := wstest.ListenUpstream(t)
 	site := "metrics /metrics\nwebsocket /echo {\nmax_connections 2\n}\nwebsocket /pinged {\nkeepalive 20ms 10s\n}\nwebsocket passthrough {\nallowed_origins https://example.com\n}\nreverse_proxy " + u.Addr().String()
-	s := start(t, site)
+	s := wstest.Start(t, site)
 	added := scrapedFrom(t, s)
 	for _, bad := range [][]string{
 		{"/echo", "Sec-WebSocket-Key", "-"},
 		{"/echo", "Sec-WebSocket-Version", "7"},
 		{"/app", "Origin", "https://elsewhere.example"},
 	} {
-		s.attempt(t, "http1", bad[0], bad[1:]...)
+		s.TryDial(t, "http1", bad[0], bad[1:]...)
 	}
-	pinged := s.dial(t, "http1", "/pinged")
-	pinged.send(ws.OpPong, pinged.expectPing())
-	pinged.sendClose(3333, "")
-	pinged.expectCloseAfterPings(3333, "")
-	pinged.rw.Close()
-	s.logs.await(t, "socket closed", 1)
+	pinged := s.Dial(t, "http1", "/pinged")
+	pinged.Send(ws.OpPong, pinged.ExpectPing())
+	pinged.SendClose(3333, "")
+	pinged.ExpectCloseAfterPings(3333, "")
+	pinged.Conn.Close()
+	s.Logs.Await(t, "socket closed", 1)
 
-	open := s.dial(t, "http1", "/echo")
-	open.echo(ws.OpText, "hello")
-	app := s.dial(t, "http1", "/echo")
-	app.echo(ws.OpBinary, "hello, hello")
-	s.attempt(t, "http1", "/echo")
-	app.bye()
-	s.logs.await(t, "socket closed", 2)
-	client, upstream := u.tunnel(s, "http1", "Origin", "https://example.com")
-	client.send(ws.OpText, "up")
-	upstream.expectMasked(ws.OpText, "up")
+	open := s.Dial(t, "http1", "/echo")
+	open.Echo(ws.OpText, "hello")
+	app := s.Dial(t, "http1", "/echo")
+	app.Echo(ws.OpBinary, "hello, hello")
+	s.TryDial(t, "http1", "/echo")
+	app.CloseNormally()
+	s.Logs.Await(t, "socket closed", 2)
+	client, upstream := u.Tunnel(s, "http1", "Origin", "https://example.com")
+	client.Send(ws.OpText, "up")
+	upstream.ExpectMasked(ws.OpText, "up")
 
-	s.reload(t, "", site+"\nheader X-Config new") // no count is lost
-	open.echo(ws.OpText, "again")
+	s.Reload(t, "", site+"\nheader X-Config new") // no count is lost
+	open.Echo(ws.OpText, "again")
 	got := added()
 	for name, want := range map[string]float64{
 		`open_sessions{mode="echo"}`:                                     1,
@@ -124,16 +125,16 @@ func TestMetrics(t *testing.T) {
 
 // Passthrough answers that are no sockets count as such.
 func TestMetricsOfDeclined(t *testing.T) {
-	s := start(t, "metrics /metrics\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /app 418")
+	s := wstest.Start(t, "metrics /metrics\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /app 418")
 	added := scrapedFrom(t, s)
-	s.attempt(t, "http1", "/app")
+	s.TryDial(t, "http1", "/app")
 	if got := added()[metricsPrefix+`handshakes_total{mode="passthrough",result="declined"}`]; got != 1 {
 		t.Errorf("declined is %v, want 1", got)
 	}
 }
 
 func TestMetricsLint(t *testing.T) {
-	start(t, "websocket")
+	wstest.Start(t, "websocket")
 	ctx := caddy.ActiveContext()
 	problems, err := testutil.GatherAndLint(ctx.GetMetricsRegistry())
 	if err != nil {
@@ -167,7 +168,7 @@ type panel struct {
 func readDashboard(t *testing.T) []panel {
 	t.Helper()
 	var dashboard struct{ Panels []panel }
-	if err := json.Unmarshal([]byte(readFile(t, "contrib/grafana-dashboard.json")), &dashboard); err != nil {
+	if err := json.Unmarshal([]byte(wstest.ReadFile(t, "contrib/grafana-dashboard.json")), &dashboard); err != nil {
 		t.Fatal(err)
 	}
 	return dashboard.Panels
@@ -176,10 +177,10 @@ func readDashboard(t *testing.T) []panel {
 // Every query of the dashboard asks for metrics and labels that there are.
 func TestDashboard(t *testing.T) {
 	panels := readDashboard(t)
-	s := start(t, "metrics /metrics\nwebsocket")
-	p := s.dial(t, "http1", "/")
-	p.bye()
-	s.logs.await(t, "socket closed", 1)
+	s := wstest.Start(t, "metrics /metrics\nwebsocket")
+	p := s.Dial(t, "http1", "/")
+	p.CloseNormally()
+	s.Logs.Await(t, "socket closed", 1)
 	labels := make(map[string]map[string]bool) // by metric
 	for sample := range scraped(t, s) {
 		name, rest, _ := strings.Cut(sample, "{")

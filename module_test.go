@@ -5,21 +5,22 @@ import (
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestEchoOnEveryProtocol(t *testing.T) {
-	s := start(t, "log\nwebsocket /ws")
-	for _, protocol := range protocols {
+	s := wstest.Start(t, "log\nwebsocket /ws")
+	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
-			p := s.dial(t, protocol, "/ws")
-			p.echo(ws.OpText, "hello")
-			p.echo(ws.OpBinary, "\x00\xff")
-			p.echo(ws.OpText, "")
-			p.echo(ws.OpBinary, strings.Repeat("x", 4096))
-			p.echo(ws.OpBinary, strings.Repeat("y", 65536))
-			p.send(ws.OpPing, "ping")
-			p.expect(ws.OpPong, "ping")
-			p.bye()
+			p := s.Dial(t, protocol, "/ws")
+			p.Echo(ws.OpText, "hello")
+			p.Echo(ws.OpBinary, "\x00\xff")
+			p.Echo(ws.OpText, "")
+			p.Echo(ws.OpBinary, strings.Repeat("x", 4096))
+			p.Echo(ws.OpBinary, strings.Repeat("y", 65536))
+			p.Send(ws.OpPing, "ping")
+			p.Expect(ws.OpPong, "ping")
+			p.CloseNormally()
 		})
 	}
 }

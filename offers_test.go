@@ -3,6 +3,8 @@ package caddywebsocket
 import (
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // The offers of RFC 7692 §7.1, and what is accepted of them.
@@ -44,21 +46,21 @@ var offers = []struct {
 }
 
 func TestOffers(t *testing.T) {
-	s := start(t, "websocket /on {\ncompression on\n}\nwebsocket /off\nrespond 204")
-	s.share(t)
+	s := wstest.Start(t, "websocket /on {\ncompression on\n}\nwebsocket /off\nrespond 204")
+	s.ShareConnections(t)
 	const accepted = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-	for _, protocol := range protocols {
+	for _, protocol := range wstest.Protocols {
 		for _, o := range offers {
 			t.Run(protocol+"/"+o.rule, func(t *testing.T) {
 				for path, want := range map[string]string{"/on": accepted, "/off": ""} {
 					if !o.accepted {
 						want = ""
 					}
-					p := s.dial(t, protocol, path, "Sec-WebSocket-Extensions", o.offer)
-					if got := strings.Join(p.res.Header["Sec-Websocket-Extensions"], "|"); got != want {
+					p := s.Dial(t, protocol, path, "Sec-WebSocket-Extensions", o.offer)
+					if got := strings.Join(p.Response.Header["Sec-Websocket-Extensions"], "|"); got != want {
 						t.Errorf("%s: %s: got %q, want %q", path, o.offer, got, want)
 					}
-					p.rw.Close()
+					p.Conn.Close()
 				}
 			})
 		}

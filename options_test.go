@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestDefaults(t *testing.T) {
@@ -41,10 +43,10 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%q: %v", test.directive, err)
 			continue
 		}
-		for _, config := range [][]byte{mustJSON(h), []byte(test.config)} {
+		for _, config := range [][]byte{wstest.JSON(h), []byte(test.config)} {
 			if h, err := load(t, config); err != nil {
 				t.Errorf("%q: %s: %v", test.directive, config, err)
-			} else if got := string(mustJSON(h)); got != test.want {
+			} else if got := string(wstest.JSON(h)); got != test.want {
 				t.Errorf("%q: %s:\n got %s\nwant %s", test.directive, config, got, test.want)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 const site = "https://example.com"
@@ -159,8 +160,8 @@ func TestNonBrowserOrigins(t *testing.T) {
 }
 
 func TestNonBrowserOriginsAreLogged(t *testing.T) {
-	s := start(t, "websocket {\nallowed_origins wss://example.com\n}")
-	entries := s.logs.entries("browsers never send this origin; if pages are to connect, list the one that browsers send, too")
+	s := wstest.Start(t, "websocket {\nallowed_origins wss://example.com\n}")
+	entries := s.Logs.Entries("browsers never send this origin; if pages are to connect, list the one that browsers send, too")
 	if len(entries) != 2 { // one for each server
 		t.Fatalf("%d warnings, want 2", len(entries))
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // selfTests are requests that a proxy makes to http://internal:8080, and the
@@ -151,15 +152,15 @@ func TestSelfBehindProxies(t *testing.T) {
 			if test.servers != "" {
 				global = "servers {\n" + test.servers + "\n}"
 			}
-			s := startGlobal(t, global, site)
-			for _, protocol := range protocols {
-				p := s.attempt(t, protocol, "/", append([]string{"Origin", "https://app.example"}, test.header...)...)
-				if refused := p.res.StatusCode == http.StatusForbidden; refused == test.want {
-					t.Errorf("%s: status %d", protocol, p.res.StatusCode)
+			s := wstest.StartGlobal(t, global, site)
+			for _, protocol := range wstest.Protocols {
+				p := s.TryDial(t, protocol, "/", append([]string{"Origin", "https://app.example"}, test.header...)...)
+				if refused := p.Response.StatusCode == http.StatusForbidden; refused == test.want {
+					t.Errorf("%s: status %d", protocol, p.Response.StatusCode)
 				}
-				p = s.attempt(t, protocol, "/", append([]string{"Origin", "https://other.example"}, test.header...)...)
-				if p.res.StatusCode != http.StatusForbidden {
-					t.Errorf("%s: status %d for another origin", protocol, p.res.StatusCode)
+				p = s.TryDial(t, protocol, "/", append([]string{"Origin", "https://other.example"}, test.header...)...)
+				if p.Response.StatusCode != http.StatusForbidden {
+					t.Errorf("%s: status %d for another origin", protocol, p.Response.StatusCode)
 				}
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
@@ -53,7 +54,7 @@ func TestPanicsEndTheSession(t *testing.T) {
 					}
 					conn.Close()
 				})
-				_, _ = client.Write(clientFrame(ws.FinBit|byte(ws.OpText), []byte("for the writer")))
+				_, _ = client.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("for the writer")))
 				synctest.Wait()
 				if howEnded(s).by != byError || howEnded(s).code != 1006 {
 					t.Errorf("the session ended as %v", howEnded(s))

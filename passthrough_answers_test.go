@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // answers are those of an application to whatever comes, by path.
@@ -34,7 +36,7 @@ var answers = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("Trailer", "X-Trailer")
 		for i := range 100 {
-			fmt.Fprintf(w, "data: %d %s\n\n", i, letters(1000))
+			fmt.Fprintf(w, "data: %d %s\n\n", i, wstest.Letters(1000))
 			http.NewResponseController(w).Flush()
 		}
 		w.Header().Set("X-Trailer", "last")
@@ -51,8 +53,8 @@ func TestPassthroughLeavesAlone(t *testing.T) {
 	paths := []string{"/unauthorized", "/redirect", "/empty", "/not-modified", "/broken", "/page", "/stream", "/none"}
 	seen := make(map[string]string)
 	for _, directive := range []string{"", "websocket passthrough {\nallowed_origins self\n}\n"} {
-		s := start(t, directive+"reverse_proxy "+app.Listener.Addr().String())
-		for _, protocol := range protocols {
+		s := wstest.Start(t, directive+"reverse_proxy "+app.Listener.Addr().String())
+		for _, protocol := range wstest.Protocols {
 			same := func(what string, res *http.Response, body string) {
 				t.Helper()
 				for _, name := range []string{"Date", "Alt-Svc", "Via"} {
@@ -70,18 +72,18 @@ func TestPassthroughLeavesAlone(t *testing.T) {
 			}
 			for _, path := range paths {
 				for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodDelete} {
-					res, body := s.fetch(t, protocol, method, path)
+					res, body := s.Fetch(t, protocol, method, path)
 					same(method+" "+path, res, body)
 				}
 				if path == "/stream" {
 					continue // on HTTP/2 and HTTP/3 that is an accepted socket
 				}
-				p := s.attempt(t, protocol, path)
+				p := s.TryDial(t, protocol, path)
 				body := ""
-				if p.res.StatusCode != http.StatusNoContent && p.res.StatusCode != http.StatusNotModified {
-					body = p.body()
+				if p.Response.StatusCode != http.StatusNoContent && p.Response.StatusCode != http.StatusNotModified {
+					body = p.Body()
 				}
-				same("handshake at "+path, p.res, body)
+				same("handshake at "+path, p.Response, body)
 			}
 		}
 	}
@@ -93,10 +95,10 @@ func TestPassthroughLeavesAlone(t *testing.T) {
 // A handshake that is refused never reaches the application, and a site without
 // allowed_origins is warned of.
 func TestPassthroughRefusals(t *testing.T) {
-	app := startApplication(t)
-	proxy := "respond /no-socket 204\nreverse_proxy " + app.address()
-	s := start(t, "websocket passthrough {\nallowed_origins self\nrequire_origin\n}\n"+proxy)
-	for _, protocol := range protocols {
+	app := wstest.StartApplication(t)
+	proxy := "respond /no-socket 204\nreverse_proxy " + app.Address()
+	s := wstest.Start(t, "websocket passthrough {\nallowed_origins self\nrequire_origin\n}\n"+proxy)
+	for _, protocol := range wstest.Protocols {
 		for _, c := range []struct {
 			status int
 			header []string
@@ -106,20 +108,20 @@ func TestPassthroughRefusals(t *testing.T) {
 			{http.StatusBadRequest, []string{"Sec-WebSocket-Version", "13", "Sec-WebSocket-Version", "8"}},
 			{http.StatusBadRequest, []string{"Sec-WebSocket-Key", "YQ==", "Sec-WebSocket-Key", "Yg=="}},
 		} {
-			if p := s.attempt(t, protocol, "/", c.header...); p.res.StatusCode != c.status {
-				t.Errorf("%s with %v: status %d, want %d", protocol, c.header, p.res.StatusCode, c.status)
+			if p := s.TryDial(t, protocol, "/", c.header...); p.Response.StatusCode != c.status {
+				t.Errorf("%s with %v: status %d, want %d", protocol, c.header, p.Response.StatusCode, c.status)
 			}
 		}
 	}
-	if n := len(app.received()); n > 0 {
+	if n := len(app.Received()); n > 0 {
 		t.Errorf("%d refused handshakes reached the application", n)
 	}
 	const warning = "pages of any origin may open sockets"
-	if strings.Contains(s.logs.String(), warning) {
+	if strings.Contains(s.Logs.String(), warning) {
 		t.Error("allowed_origins is there, and still there is a warning")
 	}
-	s.reload(t, "", "websocket passthrough\n"+proxy)
-	if n := strings.Count(s.logs.String(), warning); n == 0 {
+	s.Reload(t, "", "websocket passthrough\n"+proxy)
+	if n := strings.Count(s.Logs.String(), warning); n == 0 {
 		t.Error("no warning without allowed_origins")
 	}
 }

@@ -11,68 +11,69 @@ import (
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestTunnelDeadClient(t *testing.T) {
-	onEveryTunnel(t, "keepalive 50ms 200ms", func(t *testing.T, s *server, u *upstream, protocol string) {
-		client, app := u.tunnel(s, protocol)
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1001, "")))
-		app.rw.Close()
-		client.expectEndAfterPings()
+	wstest.OnEveryTunnel(t, "keepalive 50ms 200ms", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, app := u.Tunnel(s, protocol)
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1001, "")))
+		app.Conn.Close()
+		client.ExpectEndAfterPings()
 	})
 }
 
 func TestTunnelUpstreamBreaks(t *testing.T) {
-	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
-		client, app := u.tunnel(s, protocol)
-		app.write(serverFrame(ws.FinBit|byte(ws.OpText), "last words"))
-		client.expect(ws.OpText, "last words")
-		app.rw.Close()
-		client.expectClose(1012, "")
-		client.answerClose(1012)
-		client.expectEnd()
+	wstest.OnEveryTunnel(t, "", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, app := u.Tunnel(s, protocol)
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "last words"))
+		client.Expect(ws.OpText, "last words")
+		app.Conn.Close()
+		client.ExpectClose(1012, "")
+		client.AnswerClose(1012)
+		client.ExpectEnd()
 	})
 }
 
 func TestTunnelLifetime(t *testing.T) {
-	onEveryTunnel(t, "max_lifetime 200ms", func(t *testing.T, s *server, u *upstream, protocol string) {
-		client, app := u.tunnel(s, protocol)
-		client.expectClose(1012, "")
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1001, "")))
-		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1001, ""))))
-		client.answerClose(1012)
-		app.rw.Close()
-		client.expectEnd()
+	wstest.OnEveryTunnel(t, "max_lifetime 200ms", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, app := u.Tunnel(s, protocol)
+		client.ExpectClose(1012, "")
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1001, "")))
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1001, ""))))
+		client.AnswerClose(1012)
+		app.Conn.Close()
+		client.ExpectEnd()
 	})
 }
 
 // The Close frame that reverse_proxy writes when its config is replaced never
 // lands within a frame.
 func TestTunnelReload(t *testing.T) {
-	u := listenUpstream(t)
+	u := wstest.ListenUpstream(t)
 	site := "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy " + u.Addr().String()
-	s := start(t, site)
-	for i, protocol := range protocols {
+	s := wstest.Start(t, site)
+	for i, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
-			u := u.forTest(t)
-			idle, app := u.tunnel(s, protocol)
-			defer app.rw.Close()
+			u := u.For(t)
+			idle, app := u.Tunnel(s, protocol)
+			defer app.Conn.Close()
 			// reverse_proxy knows of a connection from when it copies.
-			idle.send(ws.OpText, "hello")
-			app.expectMasked(ws.OpText, "hello")
-			busy, app := u.tunnel(s, protocol)
-			defer app.rw.Close()
-			frame := serverFrame(ws.FinBit|byte(ws.OpBinary), strings.Repeat("x", 1000))
-			app.write(frame[:500])
-			if _, err := io.ReadFull(busy.br, make([]byte, 500)); err != nil {
+			idle.Send(ws.OpText, "hello")
+			app.ExpectMasked(ws.OpText, "hello")
+			busy, app := u.Tunnel(s, protocol)
+			defer app.Conn.Close()
+			frame := wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), strings.Repeat("x", 1000))
+			app.WriteRaw(frame[:500])
+			if _, err := io.ReadFull(busy.Reader, make([]byte, 500)); err != nil {
 				t.Fatal(err)
 			}
-			s.reload(t, "", fmt.Sprintf("header X-Config %d\n%s", i, site))
-			idle.expectClose(1012, "")
-			idle.answerClose(1012)
-			idle.expectEnd()
-			busy.deadline(time.Now().Add(patience))
-			if rest, _ := io.ReadAll(busy.br); len(rest) > 0 {
+			s.Reload(t, "", fmt.Sprintf("header X-Config %d\n%s", i, site))
+			idle.ExpectClose(1012, "")
+			idle.AnswerClose(1012)
+			idle.ExpectEnd()
+			busy.SetReadDeadline(time.Now().Add(wstest.Timeout))
+			if rest, _ := io.ReadAll(busy.Reader); len(rest) > 0 {
 				t.Errorf("%x came within a frame", rest)
 			}
 		})
@@ -80,22 +81,22 @@ func TestTunnelReload(t *testing.T) {
 }
 
 func TestTunnelSurvivesReload(t *testing.T) {
-	u := listenUpstream(t)
+	u := wstest.ListenUpstream(t)
 	site := "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy " + u.Addr().String() + " {\nstream_close_delay 1h\n}"
-	s := start(t, site)
-	for i, protocol := range protocols {
+	s := wstest.Start(t, site)
+	for i, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
-			u := u.forTest(t)
-			client, app := u.tunnel(s, protocol)
-			frame := serverFrame(ws.FinBit|byte(ws.OpText), "in two halves")
-			app.write(frame[:5])
-			s.reload(t, "", fmt.Sprintf("header X-Config %d\n%s", i, site))
-			app.write(frame[5:])
-			client.expect(ws.OpText, "in two halves")
-			client.send(ws.OpText, "hello")
-			app.expectMasked(ws.OpText, "hello")
-			app.rw.Close()
-			client.rw.Close()
+			u := u.For(t)
+			client, app := u.Tunnel(s, protocol)
+			frame := wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "in two halves")
+			app.WriteRaw(frame[:5])
+			s.Reload(t, "", fmt.Sprintf("header X-Config %d\n%s", i, site))
+			app.WriteRaw(frame[5:])
+			client.Expect(ws.OpText, "in two halves")
+			client.Send(ws.OpText, "hello")
+			app.ExpectMasked(ws.OpText, "hello")
+			app.Conn.Close()
+			client.Conn.Close()
 		})
 	}
 }
@@ -103,54 +104,54 @@ func TestTunnelSurvivesReload(t *testing.T) {
 // A client that stops in the middle of a frame, or that sends what is no frame,
 // holds up no end.
 func TestTunnelEndsWithinFrame(t *testing.T) {
-	onEveryTunnel(t, "max_lifetime 100ms", func(t *testing.T, s *server, u *upstream, protocol string) {
+	wstest.OnEveryTunnel(t, "max_lifetime 100ms", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
 		for name, sent := range map[string][]byte{
-			"half a frame": clientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10],
+			"half a frame": wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10],
 			"no frame":     {0x83, 0x80, 1, 2, 3, 4, 5},
 		} {
-			closed := len(s.logs.entries("socket closed"))
-			client, app := u.tunnel(s, protocol)
-			client.write(sent)
-			if _, err := io.ReadFull(app.br, make([]byte, len(sent))); err != nil {
+			closed := len(s.Logs.Entries("socket closed"))
+			client, app := u.Tunnel(s, protocol)
+			client.WriteRaw(sent)
+			if _, err := io.ReadFull(app.Reader, make([]byte, len(sent))); err != nil {
 				t.Fatal(err)
 			}
-			client.expectClose(1012, "")
-			entries := s.logs.await(t, "socket closed", closed+1)
+			client.ExpectClose(1012, "")
+			entries := s.Logs.Await(t, "socket closed", closed+1)
 			if by := entries[len(entries)-1]["closed_by"]; by != string(byLifetime) {
 				t.Errorf("%s: closed by %v, want %v", name, by, byLifetime)
 			}
-			app.rw.Close()
+			app.Conn.Close()
 		}
 	})
 }
 
 // An application that neither reads nor writes is let go when its socket ends.
 func TestTunnelStalledUpstream(t *testing.T) {
-	onEveryTunnel(t, "max_lifetime 300ms", func(t *testing.T, s *server, u *upstream, protocol string) {
-		closed := len(s.logs.entries("socket closed"))
-		client, app := u.tunnel(s, protocol)
-		defer app.rw.Close()
+	wstest.OnEveryTunnel(t, "max_lifetime 300ms", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		closed := len(s.Logs.Entries("socket closed"))
+		client, app := u.Tunnel(s, protocol)
+		defer app.Conn.Close()
 		go func() {
-			block := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
+			block := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
 			for {
-				if _, err := client.rw.Write(block); err != nil {
+				if _, err := client.Conn.Write(block); err != nil {
 					return
 				}
 			}
 		}()
-		s.logs.await(t, "socket closed", closed+1)
+		s.Logs.Await(t, "socket closed", closed+1)
 	})
 }
 
 // So is a client that doesn't answer the application's Close frame.
 func TestTunnelClientIgnoresClose(t *testing.T) {
-	onEveryTunnel(t, "keepalive off", func(t *testing.T, s *server, u *upstream, protocol string) {
-		closed := len(s.logs.entries("socket closed"))
-		client, app := u.tunnel(s, protocol)
-		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "go"))))
-		app.rw.Close()
-		client.expectClose(4001, "go")
-		entries := s.logs.await(t, "socket closed", closed+1)
+	wstest.OnEveryTunnel(t, "keepalive off", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		closed := len(s.Logs.Entries("socket closed"))
+		client, app := u.Tunnel(s, protocol)
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "go"))))
+		app.Conn.Close()
+		client.ExpectClose(4001, "go")
+		entries := s.Logs.Await(t, "socket closed", closed+1)
 		if by := entries[len(entries)-1]["closed_by"]; by != string(byUpstream) {
 			t.Errorf("closed by %v, want %v", by, byUpstream)
 		}
@@ -159,17 +160,17 @@ func TestTunnelClientIgnoresClose(t *testing.T) {
 
 // A client that is gone is gone for the application, too, before any timeout.
 func TestTunnelClientGone(t *testing.T) {
-	onEveryTunnel(t, "keepalive off", func(t *testing.T, s *server, u *upstream, protocol string) {
-		closed := len(s.logs.entries("socket closed"))
-		client, app := u.tunnel(s, protocol)
-		client.send(ws.OpText, "hello")
-		app.expectMasked(ws.OpText, "hello")
-		client.rw.Close()
-		app.deadline(time.Now().Add(patience))
-		if rest, err := io.ReadAll(app.br); len(rest) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
+	wstest.OnEveryTunnel(t, "keepalive off", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		closed := len(s.Logs.Entries("socket closed"))
+		client, app := u.Tunnel(s, protocol)
+		client.Send(ws.OpText, "hello")
+		app.ExpectMasked(ws.OpText, "hello")
+		client.Conn.Close()
+		app.SetReadDeadline(time.Now().Add(wstest.Timeout))
+		if rest, err := io.ReadAll(app.Reader); len(rest) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Errorf("got %q, %v, want the end", rest, err)
 		}
-		entries := s.logs.await(t, "socket closed", closed+1)
+		entries := s.Logs.Await(t, "socket closed", closed+1)
 		if by := entries[len(entries)-1]["closed_by"]; by != string(byClient) {
 			t.Errorf("closed by %v, want %v", by, byClient)
 		}
@@ -177,28 +178,28 @@ func TestTunnelClientGone(t *testing.T) {
 }
 
 func TestExitWithTunnels(t *testing.T) {
-	u := listenUpstream(t)
-	p := startProcess(t, "", "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-	for _, protocol := range protocols {
-		client, app := u.tunnel(&p.server, protocol)
-		client.write(clientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10])
-		defer app.rw.Close()
-		_, app = u.tunnel(&p.server, protocol)
-		defer app.rw.Close()
+	u := wstest.ListenUpstream(t)
+	p := wstest.StartProcess(t, "", "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+	for _, protocol := range wstest.Protocols {
+		client, app := u.Tunnel(&p.Server, protocol)
+		client.WriteRaw(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10])
+		defer app.Conn.Close()
+		_, app = u.Tunnel(&p.Server, protocol)
+		defer app.Conn.Close()
 	}
-	p.terminate(t)
-	p.expectExit(t)
+	p.Terminate(t)
+	p.ExpectExit(t)
 }
 
 // A client that closed and went leaves no application behind that doesn't care.
 func TestTunnelUpstreamIgnoresClose(t *testing.T) {
-	onEveryTunnel(t, "keepalive off", func(t *testing.T, s *server, u *upstream, protocol string) {
-		closed := len(s.logs.entries("socket closed"))
-		client, app := u.tunnel(s, protocol)
-		client.sendClose(4002, "bye")
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(4002, "bye")))
-		client.rw.Close()
-		entries := s.logs.await(t, "socket closed", closed+1)
+	wstest.OnEveryTunnel(t, "keepalive off", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		closed := len(s.Logs.Entries("socket closed"))
+		client, app := u.Tunnel(s, protocol)
+		client.SendClose(4002, "bye")
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(4002, "bye")))
+		client.Conn.Close()
+		entries := s.Logs.Await(t, "socket closed", closed+1)
 		if last := entries[len(entries)-1]; last["closed_by"] != string(byClient) || last["close_code"] != 4002.0 {
 			t.Errorf("closed by %v with %v, want %v with 4002", last["closed_by"], last["close_code"], byClient)
 		}
@@ -225,7 +226,7 @@ func TestTunnelStallsBeforePing(t *testing.T) {
 			}
 			s.finish()
 		}()
-		frame := serverFrame(ws.FinBit|byte(ws.OpText), "in two halves")
+		frame := wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "in two halves")
 		app.Write(frame[:5])
 		if _, err := io.ReadFull(client, make([]byte, 5)); err != nil {
 			t.Fatal(err)
@@ -235,7 +236,7 @@ func TestTunnelStallsBeforePing(t *testing.T) {
 			t.Fatal("no Ping is due")
 		}
 		start := time.Now()
-		app.Write(slices.Concat(frame[5:], serverFrame(ws.FinBit|byte(ws.OpText), ""), frame))
+		app.Write(slices.Concat(frame[5:], wstest.ServerFrame(ws.FinBit|byte(ws.OpText), ""), frame))
 		<-done
 		if howEnded(s).by != byWriteTimeout {
 			t.Errorf("closed by %s, want %s", howEnded(s).by, byWriteTimeout)

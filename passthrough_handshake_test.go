@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // What an application may judge for itself reaches it as the client sent it.
@@ -32,14 +34,14 @@ func TestPassthroughLeavesHandshakeToApplication(t *testing.T) {
 	}
 	headers := make(chan http.Header, 1)
 	address := upgradingUpstream(t, func(r *http.Request) { headers <- r.Header })
-	s := start(t, "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+address)
-	for _, protocol := range protocols {
+	s := wstest.Start(t, "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+address)
+	for _, protocol := range wstest.Protocols {
 		for _, test := range tests {
 			if test.http1 && (protocol == "http2" || protocol == "http3") {
 				continue
 			}
 			t.Run(protocol+"/"+test.name, func(t *testing.T) {
-				s.dial(t, protocol, "/", test.header...)
+				s.Dial(t, protocol, "/", test.header...)
 				got := (<-headers)[http.CanonicalHeaderKey(test.header[0])]
 				var want []string
 				for i := 1; i < len(test.header); i += 2 {

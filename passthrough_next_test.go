@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // Other answers than an accepted handshake reach the client as they are.
@@ -22,11 +23,11 @@ func TestTunnelRefusedByUpstream(t *testing.T) {
 			fmt.Fprint(w, "no socket")
 		}))
 		defer upstream.Close()
-		s := start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+upstream.Listener.Addr().String())
-		for _, protocol := range protocols {
-			p := s.attempt(t, protocol, "/")
-			if p.res.StatusCode != status || p.res.Header.Get("X-Upstream") != "yes" || p.body() != "no socket" {
-				t.Errorf("%s: status %d, want the upstream's %d", protocol, p.res.StatusCode, status)
+		s := wstest.Start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+upstream.Listener.Addr().String())
+		for _, protocol := range wstest.Protocols {
+			p := s.TryDial(t, protocol, "/")
+			if p.Response.StatusCode != status || p.Response.Header.Get("X-Upstream") != "yes" || p.Body() != "no socket" {
+				t.Errorf("%s: status %d, want the upstream's %d", protocol, p.Response.StatusCode, status)
 			}
 		}
 	}
@@ -34,14 +35,14 @@ func TestTunnelRefusedByUpstream(t *testing.T) {
 
 // gorilla's server, behind reverse_proxy, doesn't notice.
 func TestTunnelToGorilla(t *testing.T) {
-	s := start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+echoUpstream(t))
-	conn, _, err := (&websocket.Dialer{EnableCompression: true}).Dial("ws://"+s.plain, nil)
+	s := wstest.Start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+wstest.EchoUpstream(t))
+	conn, _, err := (&websocket.Dialer{EnableCompression: true}).Dial("ws://"+s.Plain, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	for i := range 2000 {
-		want := letters(i % 5000)
+		want := wstest.Letters(i % 5000)
 		if err := conn.WriteMessage(websocket.TextMessage, []byte(want)); err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +65,7 @@ func (upgradingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ cadd
 	if err != nil {
 		return nil
 	}
-	go echoMessages(conn) // as many do
+	go wstest.EchoMessages(conn) // as many do
 	return nil
 }
 
@@ -77,41 +78,41 @@ func init() {
 }
 
 func TestTunnelToAnyHandler(t *testing.T) {
-	s := start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 100ms 10s\nmax_lifetime 2s\n}\ntest_upgrade")
+	s := wstest.Start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 100ms 10s\nmax_lifetime 2s\n}\ntest_upgrade")
 	for _, protocol := range []string{"http1", "tls"} {
-		p := s.dial(t, protocol, "/")
-		p.echo(ws.OpText, letters(100_000))
-		p.send(ws.OpPong, p.expectPing())
-		p.echo(ws.OpText, "still in step")
-		p.sendClose(3000, "")
-		p.expectCloseAfterPings(3000, "")
-		p.expectEnd()
-		p.rw.Close()
+		p := s.Dial(t, protocol, "/")
+		p.Echo(ws.OpText, wstest.Letters(100_000))
+		p.Send(ws.OpPong, p.ExpectPing())
+		p.Echo(ws.OpText, "still in step")
+		p.SendClose(3000, "")
+		p.ExpectCloseAfterPings(3000, "")
+		p.ExpectEnd()
+		p.Conn.Close()
 
-		p = s.dial(t, protocol, "/")
-		p.echo(ws.OpText, "hello")
-		p.expectCloseAfterPings(1012, "")
-		p.sendClose(1012, "")
-		p.expectEnd()
+		p = s.Dial(t, protocol, "/")
+		p.Echo(ws.OpText, "hello")
+		p.ExpectCloseAfterPings(1012, "")
+		p.SendClose(1012, "")
+		p.ExpectEnd()
 	}
 }
 
 // Of messages that come when the client has been sent a Close frame nothing
 // passes, and none counts.
 func TestTunnelCountsWhatPassed(t *testing.T) {
-	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
-		closed := len(s.logs.entries("socket closed"))
-		client, app := u.tunnel(s, protocol)
-		app.write(serverFrame(ws.FinBit|byte(ws.OpText), "one"))
-		client.expect(ws.OpText, "one")
+	wstest.OnEveryTunnel(t, "", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		closed := len(s.Logs.Entries("socket closed"))
+		client, app := u.Tunnel(s, protocol)
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "one"))
+		client.Expect(ws.OpText, "one")
 		adminClose()
-		client.expectClose(4000, "")
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(4000, "logged out")))
-		app.write(serverFrame(ws.FinBit|byte(ws.OpText), "two"), serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, ""))))
-		client.answerClose(4000)
-		app.rw.Close()
-		client.rw.Close()
-		entries := s.logs.await(t, "socket closed", closed+1)
+		client.ExpectClose(4000, "")
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(4000, "logged out")))
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "two"), wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, ""))))
+		client.AnswerClose(4000)
+		app.Conn.Close()
+		client.Conn.Close()
+		entries := s.Logs.Await(t, "socket closed", closed+1)
 		if got := entries[len(entries)-1]["messages_sent"]; got != 1.0 {
 			t.Errorf("%v messages sent, want 1", got)
 		}

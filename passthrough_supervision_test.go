@@ -9,35 +9,36 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // Whatever fields an upstream sends with its 101, the socket is supervised.
 func TestTunnelWhateverTheAnswerSays(t *testing.T) {
-	onEveryTunnel(t, "keepalive 50ms 20s\nmax_message_size 1KiB", func(t *testing.T, s *server, u *upstream, protocol string) {
+	wstest.OnEveryTunnel(t, "keepalive 50ms 20s\nmax_message_size 1KiB", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
 		for _, fields := range []string{
 			"Content-Length: 0\r\n", "Content-Length: 5\r\n", "Content-Length: 0\r\nContent-Type: text/plain\r\n",
 			"Content-Type: text/html\r\n", "Content-Encoding: gzip\r\n",
 		} {
 			t.Run(strings.TrimSpace(strings.ReplaceAll(fields, "\r\n", " ")), func(t *testing.T) {
-				u := u.forTest(t)
-				apps := make(chan *peer)
+				u := u.For(t)
+				apps := make(chan *wstest.Peer)
 				go func() {
-					_, app := u.acceptWith(fields)
+					_, app := u.AcceptSocketWith(fields)
 					apps <- app
 				}()
-				client := s.dial(t, protocol, "/")
+				client := s.Dial(t, protocol, "/")
 				app := <-apps
-				client.send(ws.OpPong, client.expectPing())
-				app.write(serverFrame(ws.FinBit|byte(ws.OpText), "more than five bytes"))
-				for client.nextIsPing() {
-					client.expectPing()
+				client.Send(ws.OpPong, client.ExpectPing())
+				app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "more than five bytes"))
+				for client.NextIsPing() {
+					client.ExpectPing()
 				}
-				client.expect(ws.OpText, "more than five bytes")
-				client.send(ws.OpText, strings.Repeat("x", 1025))
-				client.expectCloseAfterPings(1009, "max_message_size")
-				client.answerClose(1009)
-				app.rw.Close()
-				client.expectEnd()
+				client.Expect(ws.OpText, "more than five bytes")
+				client.Send(ws.OpText, strings.Repeat("x", 1025))
+				client.ExpectCloseAfterPings(1009, "max_message_size")
+				client.AnswerClose(1009)
+				app.Conn.Close()
+				client.ExpectEnd()
 			})
 		}
 	})
@@ -45,7 +46,7 @@ func TestTunnelWhateverTheAnswerSays(t *testing.T) {
 
 // longForm makes a masked frame with a length that is longer than it must be.
 func longForm(first byte, payload []byte) []byte {
-	frame := clientFrame(first, payload)
+	frame := wstest.ClientFrame(first, payload)
 	return bytes.Join([][]byte{frame[:1], {ws.MaskBit | 127, 0, 0, 0, 0, 0, 0, 0, byte(len(payload))}, frame[2:]}, nil)
 }
 
@@ -57,21 +58,21 @@ func TestTunnelStaysSupervised(t *testing.T) {
 		code  int
 	}{
 		"length in a longer form": {longForm(ws.FinBit|byte(ws.OpBinary), []byte("short")), 1009},
-		"no mask":                 {serverFrame(ws.FinBit|byte(ws.OpBinary), "short"), 1009},
-		"reserved bits":           {clientFrame(ws.FinBit|ws.RSVBits|byte(ws.OpBinary), []byte("short")), 1009},
-		"message within another":  {clientFrame(byte(ws.OpBinary), []byte("short")), 1009},
-		"reserved opcode":         {clientFrame(ws.FinBit|3, []byte("short")), 1002},
-		"long control frame":      {clientFrame(ws.FinBit|byte(ws.OpPing), tooMuch), 1002},
-		"fragmented control":      {clientFrame(byte(ws.OpPing), []byte("short")), 1002},
+		"no mask":                 {wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), "short"), 1009},
+		"reserved bits":           {wstest.ClientFrame(ws.FinBit|ws.RSVBits|byte(ws.OpBinary), []byte("short")), 1009},
+		"message within another":  {wstest.ClientFrame(byte(ws.OpBinary), []byte("short")), 1009},
+		"reserved opcode":         {wstest.ClientFrame(ws.FinBit|3, []byte("short")), 1002},
+		"long control frame":      {wstest.ClientFrame(ws.FinBit|byte(ws.OpPing), tooMuch), 1002},
+		"fragmented control":      {wstest.ClientFrame(byte(ws.OpPing), []byte("short")), 1002},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onEveryTunnel(t, "keepalive 50ms 20s\nmax_message_size 1KiB", func(t *testing.T, s *server, u *upstream, protocol string) {
-				client, app := u.tunnel(s, protocol)
-				client.write(c.frame, clientFrame(ws.FinBit|byte(ws.OpBinary), tooMuch))
-				client.expectCloseAfterPings(c.code, "")
-				client.answerClose(c.code)
-				app.rw.Close()
-				client.expectEnd()
+			wstest.OnEveryTunnel(t, "keepalive 50ms 20s\nmax_message_size 1KiB", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+				client, app := u.Tunnel(s, protocol)
+				client.WriteRaw(c.frame, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), tooMuch))
+				client.ExpectCloseAfterPings(c.code, "")
+				client.AnswerClose(c.code)
+				app.Conn.Close()
+				client.ExpectEnd()
 			})
 		})
 	}
@@ -83,7 +84,7 @@ func TestTunnelUnsupervised(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		client, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
 		s := onlySession(t)
-		broken := clientFrame(ws.FinBit|3, []byte("reserved"))
+		broken := wstest.ClientFrame(ws.FinBit|3, []byte("reserved"))
 		_, _ = client.Write(broken)
 		for range 10 {
 			time.Sleep(25 * time.Second)
@@ -113,7 +114,7 @@ func TestTunnelLongFrame(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		client, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
 		s := onlySession(t)
-		frame := serverFrame(ws.FinBit|byte(ws.OpText), letters(100))
+		frame := wstest.ServerFrame(ws.FinBit|byte(ws.OpText), wstest.Letters(100))
 		for i := range 10 {
 			if i > 0 {
 				time.Sleep(49 * time.Second)
@@ -142,7 +143,7 @@ func TestTunnelStalledFrame(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
 		_, app := tunnelPipe(t, keepaliveHandler(), extendedConnect)
 		s := onlySession(t)
-		_, _ = app.Write(serverFrame(ws.FinBit|byte(ws.OpText), letters(100))[:50])
+		_, _ = app.Write(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), wstest.Letters(100))[:50])
 		time.Sleep(61 * time.Second)
 		if howEnded(s).by != byKeepaliveTimeout {
 			t.Errorf("the silent client's session ended as %v", howEnded(s))

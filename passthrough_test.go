@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // randomFrames makes frames of all sorts and sizes.
@@ -26,9 +27,9 @@ func randomFrames(rng *mathrand.Rand, masked bool, total int) []byte {
 			payload[i] = byte(rng.Uint32())
 		}
 		if masked {
-			b.Write(clientFrame(first, payload))
+			b.Write(wstest.ClientFrame(first, payload))
 		} else {
-			b.Write(serverFrame(first, string(payload)))
+			b.Write(wstest.ServerFrame(first, string(payload)))
 		}
 	}
 	return b.Bytes()
@@ -36,11 +37,11 @@ func randomFrames(rng *mathrand.Rand, masked bool, total int) []byte {
 
 // Whatever the application and the client send arrives as it is.
 func TestTunnelBytes(t *testing.T) {
-	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
+	wstest.OnEveryTunnel(t, "", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
 		rng := mathrand.New(mathrand.NewPCG(1, 2))
-		client, app := u.tunnel(s, protocol)
+		client, app := u.Tunnel(s, protocol)
 		for _, d := range []struct {
-			from, to *peer
+			from, to *wstest.Peer
 			masked   bool
 		}{{client, app, true}, {app, client, false}} {
 			sent := randomFrames(rng, d.masked, 4<<20)
@@ -48,19 +49,19 @@ func TestTunnelBytes(t *testing.T) {
 			go func() {
 				for rest := sent; len(rest) > 0; {
 					n := min(len(rest), 1+cuts.IntN([]int{1, 2, 20, 2000, 100_000}[cuts.IntN(5)]))
-					if _, err := d.from.rw.Write(rest[:n]); err != nil {
+					if _, err := d.from.Conn.Write(rest[:n]); err != nil {
 						return
 					}
 					rest = rest[n:]
 				}
 			}()
 			got := make([]byte, len(sent))
-			d.to.deadline(time.Now().Add(patience))
-			if n, err := io.ReadFull(d.to.br, got); err != nil {
-				t.Fatalf("from %s: after %d bytes: %v", d.from.name, n, err)
+			d.to.SetReadDeadline(time.Now().Add(wstest.Timeout))
+			if n, err := io.ReadFull(d.to.Reader, got); err != nil {
+				t.Fatalf("from %s: after %d bytes: %v", d.from.Name, n, err)
 			}
 			if i := firstDifference(got, sent); i >= 0 {
-				t.Fatalf("from %s: byte %d of %d is different", d.from.name, i, len(sent))
+				t.Fatalf("from %s: byte %d of %d is different", d.from.Name, i, len(sent))
 			}
 		}
 	})
@@ -76,66 +77,66 @@ func firstDifference(a, b []byte) int {
 }
 
 func TestTunnelClose(t *testing.T) {
-	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
-		client, app := u.tunnel(s, protocol)
-		client.send(ws.OpText, "hello")
-		app.expectMasked(ws.OpText, "hello")
-		app.write(serverFrame(ws.FinBit|byte(ws.OpText), "hello yourself"))
-		client.expect(ws.OpText, "hello yourself")
-		client.sendClose(3001, "bye")
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(3001, "bye")))
-		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(3001, "bye"))))
-		client.expectClose(3001, "bye")
-		app.rw.Close()
-		client.expectEnd()
-		client.rw.Close()
+	wstest.OnEveryTunnel(t, "", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, app := u.Tunnel(s, protocol)
+		client.Send(ws.OpText, "hello")
+		app.ExpectMasked(ws.OpText, "hello")
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "hello yourself"))
+		client.Expect(ws.OpText, "hello yourself")
+		client.SendClose(3001, "bye")
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(3001, "bye")))
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(3001, "bye"))))
+		client.ExpectClose(3001, "bye")
+		app.Conn.Close()
+		client.ExpectEnd()
+		client.Conn.Close()
 
-		client, app = u.tunnel(s, protocol)
-		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, "go"))))
-		client.expectClose(4000, "go")
-		client.sendClose(4000, "go")
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(4000, "go")))
-		app.rw.Close()
-		client.expectEnd()
+		client, app = u.Tunnel(s, protocol)
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, "go"))))
+		client.ExpectClose(4000, "go")
+		client.SendClose(4000, "go")
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(4000, "go")))
+		app.Conn.Close()
+		client.ExpectEnd()
 	})
 }
 
 // A Ping of ours goes out between two frames, its Pong goes no further, and all
 // other pings and pongs pass.
 func TestTunnelPing(t *testing.T) {
-	onEveryTunnel(t, "keepalive 100ms 10s", func(t *testing.T, s *server, u *upstream, protocol string) {
-		client, app := u.tunnel(s, protocol)
+	wstest.OnEveryTunnel(t, "keepalive 100ms 10s", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, app := u.Tunnel(s, protocol)
 		// In the middle of a frame there is none.
-		frame := serverFrame(ws.FinBit|byte(ws.OpText), strings.Repeat("x", 1000))
-		app.write(frame[:500])
-		if _, err := io.ReadFull(client.br, make([]byte, 500)); err != nil {
+		frame := wstest.ServerFrame(ws.FinBit|byte(ws.OpText), strings.Repeat("x", 1000))
+		app.WriteRaw(frame[:500])
+		if _, err := io.ReadFull(client.Reader, make([]byte, 500)); err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(400*time.Millisecond, func() { app.rw.Write(frame[500:]) })
-		if rest, err := client.br.Peek(len(frame) - 500); err != nil || !bytes.Equal(rest, frame[500:]) {
+		time.AfterFunc(400*time.Millisecond, func() { app.Conn.Write(frame[500:]) })
+		if rest, err := client.Reader.Peek(len(frame) - 500); err != nil || !bytes.Equal(rest, frame[500:]) {
 			t.Fatalf("something came in the middle of a frame: %q, %v", rest, err)
 		}
-		client.br.Discard(len(frame) - 500)
-		client.expectPing()
+		client.Reader.Discard(len(frame) - 500)
+		client.ExpectPing()
 		// Between the fragments of a message there is.
-		app.write(serverFrame(byte(ws.OpText), "frag"))
-		for f := client.read(); f.op() != ws.OpText; f = client.read() {
+		app.WriteRaw(wstest.ServerFrame(byte(ws.OpText), "frag"))
+		for f := client.ReadFrame(); f.Opcode() != ws.OpText; f = client.ReadFrame() {
 		}
-		ping := client.expectPing()
-		pong := clientFrame(ws.FinBit|byte(ws.OpPong), []byte(ping))
-		client.write(pong[:7])
-		client.write(pong[7:])
-		app.write(serverFrame(ws.FinBit, "ments"))
-		client.send(ws.OpPong, "unsolicited")
-		client.send(ws.OpPong, "8 bytes!")
-		client.send(ws.OpPing, "mine")
-		app.expectMasked(ws.OpPong, "unsolicited")
-		app.expectMasked(ws.OpPong, "8 bytes!")
-		app.expectMasked(ws.OpPing, "mine")
-		app.write(serverFrame(ws.FinBit|byte(ws.OpPing), "the app's"))
+		ping := client.ExpectPing()
+		pong := wstest.ClientFrame(ws.FinBit|byte(ws.OpPong), []byte(ping))
+		client.WriteRaw(pong[:7])
+		client.WriteRaw(pong[7:])
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit, "ments"))
+		client.Send(ws.OpPong, "unsolicited")
+		client.Send(ws.OpPong, "8 bytes!")
+		client.Send(ws.OpPing, "mine")
+		app.ExpectMasked(ws.OpPong, "unsolicited")
+		app.ExpectMasked(ws.OpPong, "8 bytes!")
+		app.ExpectMasked(ws.OpPing, "mine")
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpPing), "the app's"))
 		for {
-			f := client.read()
-			if f.op() == ws.OpPing && string(f.payload) == "the app's" {
+			f := client.ReadFrame()
+			if f.Opcode() == ws.OpPing && string(f.Payload) == "the app's" {
 				break
 			}
 		}
@@ -143,72 +144,72 @@ func TestTunnelPing(t *testing.T) {
 }
 
 func TestTunnelMaxMessageSize(t *testing.T) {
-	onEveryTunnel(t, "max_message_size 1000", func(t *testing.T, s *server, u *upstream, protocol string) {
-		client, app := u.tunnel(s, protocol)
-		client.send(ws.OpText, "before")
-		client.write(clientFrame(ws.FinBit|byte(ws.OpText), make([]byte, 1001)))
-		app.expectMasked(ws.OpText, "before")
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
-		client.expectClose(1009, "max_message_size")
-		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1009, ""))))
-		app.rw.Close()
-		client.answerClose(1009)
-		client.expectEnd()
+	wstest.OnEveryTunnel(t, "max_message_size 1000", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, app := u.Tunnel(s, protocol)
+		client.Send(ws.OpText, "before")
+		client.WriteRaw(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), make([]byte, 1001)))
+		app.ExpectMasked(ws.OpText, "before")
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
+		client.ExpectClose(1009, "max_message_size")
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1009, ""))))
+		app.Conn.Close()
+		client.AnswerClose(1009)
+		client.ExpectEnd()
 
-		client, app = u.tunnel(s, protocol)
-		app.write(serverFrame(byte(ws.OpText), strings.Repeat("x", 600)), serverFrame(ws.FinBit, strings.Repeat("y", 600)))
-		if f := client.read(); len(f.payload) != 600 {
-			t.Fatalf("got %d bytes", len(f.payload))
+		client, app = u.Tunnel(s, protocol)
+		app.WriteRaw(wstest.ServerFrame(byte(ws.OpText), strings.Repeat("x", 600)), wstest.ServerFrame(ws.FinBit, strings.Repeat("y", 600)))
+		if f := client.ReadFrame(); len(f.Payload) != 600 {
+			t.Fatalf("got %d bytes", len(f.Payload))
 		}
-		client.expectClose(1009, "max_message_size")
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
-		app.rw.Close()
-		client.answerClose(1009)
-		client.expectEnd()
+		client.ExpectClose(1009, "max_message_size")
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
+		app.Conn.Close()
+		client.AnswerClose(1009)
+		client.ExpectEnd()
 	})
 }
 
 // What isn't frames passes all the same, and nothing is put in between.
 func TestTunnelBrokenFrames(t *testing.T) {
-	onEveryTunnel(t, "keepalive 50ms 100ms", func(t *testing.T, s *server, u *upstream, protocol string) {
+	wstest.OnEveryTunnel(t, "keepalive 50ms 100ms", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
 		for name, broken := range map[string][]byte{
 			"reserved opcode": {0x83, 0x80, 1, 2, 3, 4},
 			"long control":    {0x89, 0xfe, 0, 200, 1, 2, 3, 4},
 			"no mask":         {0x81, 0x03, 'a', 'b', 'c'},
 			"long length":     {0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0},
 		} {
-			client, app := u.tunnel(s, protocol)
+			client, app := u.Tunnel(s, protocol)
 			sent := append(bytes.Clone(broken), make([]byte, 100)...)
-			client.write(sent)
+			client.WriteRaw(sent)
 			got := make([]byte, len(sent))
-			if _, err := io.ReadFull(app.br, got); err != nil || !bytes.Equal(got, sent) {
+			if _, err := io.ReadFull(app.Reader, got); err != nil || !bytes.Equal(got, sent) {
 				t.Errorf("%s: got %x, %v", name, got, err)
 			}
-			app.rw.Close()
-			client.rw.Close()
+			app.Conn.Close()
+			client.Conn.Close()
 		}
 	})
 }
 
 func TestTunnelManySmallFrames(t *testing.T) {
-	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
-		client, app := u.tunnel(s, protocol)
+	wstest.OnEveryTunnel(t, "", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, app := u.Tunnel(s, protocol)
 		for _, d := range []struct {
-			from, to *peer
+			from, to *wstest.Peer
 			frame    func(i int) []byte
 		}{
-			{client, app, func(i int) []byte { return clientFrame(ws.FinBit|byte(ws.OpText), []byte(strconv.Itoa(i))) }},
-			{app, client, func(i int) []byte { return serverFrame(ws.FinBit|byte(ws.OpText), strconv.Itoa(i)) }},
+			{client, app, func(i int) []byte { return wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(strconv.Itoa(i))) }},
+			{app, client, func(i int) []byte { return wstest.ServerFrame(ws.FinBit|byte(ws.OpText), strconv.Itoa(i)) }},
 		} {
 			var sent []byte
 			for i := range 100_000 {
 				sent = append(sent, d.frame(i)...)
 			}
-			go d.from.rw.Write(sent)
+			go d.from.Conn.Write(sent)
 			got := make([]byte, len(sent))
-			d.to.deadline(time.Now().Add(patience))
-			if n, err := io.ReadFull(d.to.br, got); err != nil || !bytes.Equal(got, sent) {
-				t.Fatalf("from %s: %d of %d bytes, not all the same: %v", d.from.name, n, len(sent), err)
+			d.to.SetReadDeadline(time.Now().Add(wstest.Timeout))
+			if n, err := io.ReadFull(d.to.Reader, got); err != nil || !bytes.Equal(got, sent) {
+				t.Fatalf("from %s: %d of %d bytes, not all the same: %v", d.from.Name, n, len(sent), err)
 			}
 		}
 	})
@@ -216,12 +217,12 @@ func TestTunnelManySmallFrames(t *testing.T) {
 
 func TestTunnelHugeFrame(t *testing.T) {
 	const size = 256 << 20
-	u := listenUpstream(t)
-	s := start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+u.Addr().String())
-	client, app := u.tunnel(s, "http1")
-	block := []byte(letters(1 << 20))
+	u := wstest.ListenUpstream(t)
+	s := wstest.Start(t, "websocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+u.Addr().String())
+	client, app := u.Tunnel(s, "http1")
+	block := []byte(wstest.Letters(1 << 20))
 	for _, d := range []struct {
-		from, to *peer
+		from, to *wstest.Peer
 		mask     byte
 	}{{client, app, ws.MaskBit}, {app, client, 0}} {
 		head := ws.AppendHeader(nil, ws.FinBit|byte(ws.OpBinary), size)
@@ -230,19 +231,19 @@ func TestTunnelHugeFrame(t *testing.T) {
 			head = append(head, 0, 0, 0, 0)
 		}
 		go func() {
-			d.from.rw.Write(head)
+			d.from.Conn.Write(head)
 			for range size / len(block) {
-				d.from.rw.Write(block)
+				d.from.Conn.Write(block)
 			}
 		}()
-		d.to.deadline(time.Now().Add(patience))
+		d.to.SetReadDeadline(time.Now().Add(wstest.Timeout))
 		got := make([]byte, len(block))
-		if _, err := io.ReadFull(d.to.br, got[:len(head)]); err != nil || !bytes.Equal(got[:len(head)], head) {
-			t.Fatalf("from %s: header %x, %v", d.from.name, got[:len(head)], err)
+		if _, err := io.ReadFull(d.to.Reader, got[:len(head)]); err != nil || !bytes.Equal(got[:len(head)], head) {
+			t.Fatalf("from %s: header %x, %v", d.from.Name, got[:len(head)], err)
 		}
 		for i := range size / len(block) {
-			if _, err := io.ReadFull(d.to.br, got); err != nil || !bytes.Equal(got, block) {
-				t.Fatalf("from %s: other bytes in MiB %d: %v", d.from.name, i, err)
+			if _, err := io.ReadFull(d.to.Reader, got); err != nil || !bytes.Equal(got, block) {
+				t.Fatalf("from %s: other bytes in MiB %d: %v", d.from.Name, i, err)
 			}
 		}
 	}
@@ -250,17 +251,17 @@ func TestTunnelHugeFrame(t *testing.T) {
 
 // Of a message over the limit nothing passes, however it is cut.
 func TestTunnelMaxMessageSizeInPieces(t *testing.T) {
-	onEveryTunnel(t, "max_message_size 1000", func(t *testing.T, s *server, u *upstream, protocol string) {
-		client, app := u.tunnel(s, protocol)
-		large := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 200_000))
-		client.write(clientFrame(ws.FinBit|byte(ws.OpText), []byte("before")), large[:20])
-		app.expectMasked(ws.OpText, "before")
-		go client.rw.Write(large[20:])
-		app.expectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
-		client.expectClose(1009, "max_message_size")
-		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1009, ""))))
-		app.deadline(time.Now().Add(patience))
-		if rest, _ := io.ReadAll(app.br); len(rest) > 0 {
+	wstest.OnEveryTunnel(t, "max_message_size 1000", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, app := u.Tunnel(s, protocol)
+		large := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 200_000))
+		client.WriteRaw(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("before")), large[:20])
+		app.ExpectMasked(ws.OpText, "before")
+		go client.Conn.Write(large[20:])
+		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
+		client.ExpectClose(1009, "max_message_size")
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1009, ""))))
+		app.SetReadDeadline(time.Now().Add(wstest.Timeout))
+		if rest, _ := io.ReadAll(app.Reader); len(rest) > 0 {
 			t.Errorf("%d more bytes passed", len(rest))
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // A frameLog adds up frames as they are on the wire.
@@ -18,49 +19,49 @@ func (l *frameLog) add(frame []byte) []byte {
 
 // talkAndClose has a message of two fragments go up and one frame come down, and both
 // close. It tells how long the client's frames were and the server's.
-func talkAndClose(client, app *peer, message string) (in, out frameLog) {
+func talkAndClose(client, app *wstest.Peer, message string) (in, out frameLog) {
 	closing := ws.ClosePayload(1000, "bye")
-	client.write(in.add(clientFrame(byte(ws.OpText), []byte(message[:3000]))))
-	client.write(in.add(clientFrame(ws.FinBit, []byte(message[3000:]))))
+	client.WriteRaw(in.add(wstest.ClientFrame(byte(ws.OpText), []byte(message[:3000]))))
+	client.WriteRaw(in.add(wstest.ClientFrame(ws.FinBit, []byte(message[3000:]))))
 	if app != nil {
-		app.readMasked()
-		app.readMasked()
-		app.write(serverFrame(ws.FinBit|byte(ws.OpText), message))
+		app.ReadMasked()
+		app.ReadMasked()
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), message))
 	}
-	client.expect(ws.OpText, message)
-	out.add(serverFrame(ws.FinBit|byte(ws.OpText), message))
-	client.write(in.add(clientFrame(ws.FinBit|byte(ws.OpClose), closing)))
+	client.Expect(ws.OpText, message)
+	out.add(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), message))
+	client.WriteRaw(in.add(wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), closing)))
 	if app != nil {
-		app.expectMasked(ws.OpClose, string(closing))
-		app.write(serverFrame(ws.FinBit|byte(ws.OpClose), string(closing)))
-		app.rw.Close()
+		app.ExpectMasked(ws.OpClose, string(closing))
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(closing)))
+		app.Conn.Close()
 	}
-	client.expectClose(1000, "bye")
-	out.add(serverFrame(ws.FinBit|byte(ws.OpClose), string(closing)))
-	client.expectEnd()
-	client.rw.Close()
+	client.ExpectClose(1000, "bye")
+	out.add(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(closing)))
+	client.ExpectEnd()
+	client.Conn.Close()
 	return in, out
 }
 
 // The access log has one entry for a socket, with everything in it.
 func TestAccessLog(t *testing.T) {
 	const secret = "what nobody else must see"
-	message := secret + letters(5000)
-	u := listenUpstream(t)
-	s := start(t, "log\nwebsocket /echo {\nsubprotocols chat\n}\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-	for _, protocol := range protocols {
+	message := secret + wstest.Letters(5000)
+	u := wstest.ListenUpstream(t)
+	s := wstest.Start(t, "log\nwebsocket /echo {\nsubprotocols chat\n}\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+	for _, protocol := range wstest.Protocols {
 		for _, mode := range []string{modeEcho, modePassthrough} {
 			t.Run(protocol+" "+mode, func(t *testing.T) {
-				var client, app *peer
+				var client, app *wstest.Peer
 				header := []string{"Sec-WebSocket-Protocol", "chat", "Origin", "https://example.com"}
 				if mode == modeEcho {
-					client = s.dial(t, protocol, "/echo", header...)
+					client = s.Dial(t, protocol, "/echo", header...)
 				} else {
-					client, app = u.forTest(t).tunnel(s, protocol, header...)
+					client, app = u.For(t).Tunnel(s, protocol, header...)
 				}
-				before := len(s.logs.entries("handled request"))
+				before := len(s.Logs.Entries("handled request"))
 				in, out := talkAndClose(client, app, message)
-				entry, socket := s.lastAccess(t, before)
+				entry, socket := s.LastAccess(t, before)
 				status := 101
 				if protocol == "http2" || protocol == "http3" {
 					status = 200
@@ -89,7 +90,7 @@ func TestAccessLog(t *testing.T) {
 					t.Errorf("the websocket object is\n%v, want\n%v", got, want)
 				}
 				for _, msg := range []string{"socket opened", "socket closed"} {
-					entries := s.logs.entries(msg)
+					entries := s.Logs.Entries(msg)
 					if last := entries[len(entries)-1]; last["id"] != id || last["level"] != "debug" {
 						t.Errorf("%s: %v, want debug and id %s", msg, last, id)
 					}
@@ -97,43 +98,43 @@ func TestAccessLog(t *testing.T) {
 			})
 		}
 	}
-	if strings.Contains(s.logs.String(), secret) {
+	if strings.Contains(s.Logs.String(), secret) {
 		t.Error("the log has a payload in it")
 	}
 }
 
 // With compression, echo counts what was compressed and passthrough what passed.
 func TestCountsOfCompressed(t *testing.T) {
-	u := listenUpstream(t)
-	s := start(t, "log\nwebsocket /echo {\ncompression on\n}\nwebsocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+u.Addr().String())
-	message := deflateMessage(letters(10_000))
-	frame := clientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), message)
+	u := wstest.ListenUpstream(t)
+	s := wstest.Start(t, "log\nwebsocket /echo {\ncompression on\n}\nwebsocket passthrough {\nallowed_origins *\n}\nreverse_proxy "+u.Addr().String())
+	message := wstest.Deflate(wstest.Letters(10_000))
+	frame := wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), message)
 	offer := []string{"Sec-WebSocket-Extensions", "permessage-deflate"}
 
-	client := s.dial(t, "http1", "/echo", offer...)
-	client.write(frame)
-	client.read()
-	before := len(s.logs.entries("handled request"))
-	client.bye()
-	_, socket := s.lastAccess(t, before)
+	client := s.Dial(t, "http1", "/echo", offer...)
+	client.WriteRaw(frame)
+	client.ReadFrame()
+	before := len(s.Logs.Entries("handled request"))
+	client.CloseNormally()
+	_, socket := s.LastAccess(t, before)
 	if socket["compression"] != true || socket["bytes_received"] != 10_000.0 || socket["bytes_sent"] != 10_000.0 {
 		t.Errorf("echo: %v, want 10000 bytes in each direction", socket)
 	}
 
 	go func() {
-		_, app := u.acceptWith("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: chat\r\n")
-		app.readMasked()
-		app.write(serverFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), string(message)))
-		app.readMasked()
-		app.rw.Close()
+		_, app := u.AcceptSocketWith("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: chat\r\n")
+		app.ReadMasked()
+		app.WriteRaw(wstest.ServerFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpText), string(message)))
+		app.ReadMasked()
+		app.Conn.Close()
 	}()
-	client = s.dial(t, "http1", "/", offer...)
-	client.write(frame)
-	client.read()
-	before = len(s.logs.entries("handled request"))
-	client.sendClose(1000, "")
-	client.rw.Close()
-	_, socket = s.lastAccess(t, before)
+	client = s.Dial(t, "http1", "/", offer...)
+	client.WriteRaw(frame)
+	client.ReadFrame()
+	before = len(s.Logs.Entries("handled request"))
+	client.SendClose(1000, "")
+	client.Conn.Close()
+	_, socket = s.LastAccess(t, before)
 	size := float64(len(message))
 	if socket["compression"] != true || socket["subprotocol"] != "chat" || socket["bytes_received"] != size || socket["bytes_sent"] != size {
 		t.Errorf("passthrough: %v, want chat and %v bytes in each direction", socket, size)
@@ -142,8 +143,8 @@ func TestCountsOfCompressed(t *testing.T) {
 
 // Placeholders are there for the handlers behind and for those around.
 func TestPlaceholders(t *testing.T) {
-	u := listenUpstream(t)
-	s := start(t, `log
+	u := wstest.ListenUpstream(t)
+	s := wstest.Start(t, `log
 		log_append code {http.websocket.close_code}
 		log_append by {http.websocket.closed_by}
 		log_append got {http.websocket.messages_received}
@@ -158,41 +159,41 @@ func TestPlaceholders(t *testing.T) {
 		reverse_proxy `+u.Addr().String()+` {
 			header_up X-Socket "{http.websocket.mode} {http.websocket.id}"
 		}`)
-	check := func(client *peer) map[string]any {
+	check := func(client *wstest.Peer) map[string]any {
 		t.Helper()
-		before := len(s.logs.entries("handled request"))
-		client.sendClose(4000, "")
-		client.rw.Close()
-		entry, socket := s.lastAccess(t, before)
+		before := len(s.Logs.Entries("handled request"))
+		client.SendClose(4000, "")
+		client.Conn.Close()
+		entry, socket := s.LastAccess(t, before)
 		if entry["code"] != 4000.0 || entry["by"] != "client" || entry["got"] != 0.0 || entry["other"] != nil {
 			t.Errorf("placeholders: code %v, by %v, got %v, other %v", entry["code"], entry["by"], entry["got"], entry["other"])
 		}
 		return socket
 	}
-	check(s.dial(t, "http1", "/echo"))
+	check(s.Dial(t, "http1", "/echo"))
 
 	type arrival struct {
 		header string
-		app    *peer
+		app    *wstest.Peer
 	}
 	arrived := make(chan arrival)
 	go func() {
-		req, app := u.acceptWith("")
+		req, app := u.AcceptSocketWith("")
 		arrived <- arrival{req.Header.Get("X-Socket"), app}
 	}()
-	client := s.dial(t, "http1", "/")
+	client := s.Dial(t, "http1", "/")
 	a := <-arrived
 	go func() {
-		a.app.readMasked()
-		a.app.rw.Close()
+		a.app.ReadMasked()
+		a.app.Conn.Close()
 	}()
 	if socket := check(client); a.header != fmt.Sprintf("passthrough %v", socket["id"]) {
 		t.Errorf("the upstream was told %q, the log %v", a.header, socket["id"])
 	}
 
 	u.Close()
-	p := s.attempt(t, "http1", "/")
-	if body := p.body(); body != "passthrough 502" {
+	p := s.TryDial(t, "http1", "/")
+	if body := p.Body(); body != "passthrough 502" {
 		t.Errorf("handle_errors rendered %q", body)
 	}
 }
@@ -201,11 +202,11 @@ func TestPlaceholders(t *testing.T) {
 func TestTracing(t *testing.T) {
 	t.Setenv("OTEL_TRACES_EXPORTER", "console")
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-	p := startProcess(t, "", "tracing\nwebsocket")
-	p.dial(t, "http1", "/").bye()
-	p.terminate(t)
-	p.expectExit(t)
-	trace := p.stdout.String()
+	p := wstest.StartProcess(t, "", "tracing\nwebsocket")
+	p.Dial(t, "http1", "/").CloseNormally()
+	p.Terminate(t)
+	p.ExpectExit(t)
+	trace := p.Stdout.String()
 	for _, want := range []string{`"websocket.close_code","Value":{"Type":"INT64","Value":1000}`, `"websocket.closed_by","Value":{"Type":"STRING","Value":"client"}`} {
 		if !strings.Contains(strings.NewReplacer("\n", "", "\t", "", " ", "").Replace(trace), want) {
 			t.Errorf("no %s in the span:\n%s", want, trace)
@@ -215,20 +216,20 @@ func TestTracing(t *testing.T) {
 
 // What a client says can't make up log entries.
 func TestLogInjection(t *testing.T) {
-	s := start(t, "log\nwebsocket {\nsubprotocols chat\n}")
+	s := wstest.Start(t, "log\nwebsocket {\nsubprotocols chat\n}")
 	const forged = `","closed_by":"admin"}` + "\n" + `{"level":"info","msg":"forged"}` + "\x1b[2J"
-	p := s.dial(t, "http1", "/", "Origin", `https://a.example"}\n{"msg":"forged"}`)
-	p.sendClose(4000, forged)
-	p.expectClose(4000, forged)
-	p.rw.Close()
-	_, socket := s.lastAccess(t, 0)
+	p := s.Dial(t, "http1", "/", "Origin", `https://a.example"}\n{"msg":"forged"}`)
+	p.SendClose(4000, forged)
+	p.ExpectClose(4000, forged)
+	p.Conn.Close()
+	_, socket := s.LastAccess(t, 0)
 	if socket["close_reason"] != forged || socket["closed_by"] != "client" {
 		t.Errorf("the log has %v", socket)
 	}
-	if entries := s.logs.entries("forged"); len(entries) > 0 {
+	if entries := s.Logs.Entries("forged"); len(entries) > 0 {
 		t.Errorf("a client wrote %v", entries)
 	}
-	if strings.ContainsRune(s.logs.String(), '\x1b') {
+	if strings.ContainsRune(s.Logs.String(), '\x1b') {
 		t.Error("an escape sequence is in the log as it is")
 	}
 }

@@ -10,16 +10,17 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestStalledWriteIsCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
 		start := time.Now()
-		p.send(ws.OpText, "echo that nobody reads")
+		p.Send(ws.OpText, "echo that nobody reads")
 		synctest.Wait()
 		// Writing finds out, reading would unblock the server.
-		if _, err := p.rw.Write(make([]byte, 1<<20)); err == nil {
+		if _, err := p.Conn.Write(make([]byte, 1<<20)); err == nil {
 			t.Error("the socket is still open")
 		}
 		if waited := time.Since(start); waited < 10*time.Second || waited > 11250*time.Millisecond {
@@ -32,13 +33,13 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
 		message := bytes.Repeat([]byte("x"), 200)
-		p.send(ws.OpBinary, string(message))
+		p.Send(ws.OpBinary, string(message))
 		// One byte each nine seconds: half an hour for a write that never stalls.
 		var got []byte
 		for range 4 + len(message) {
 			time.Sleep(9 * time.Second)
 			var b [1]byte
-			if _, err := p.rw.Read(b[:]); err != nil {
+			if _, err := p.Conn.Read(b[:]); err != nil {
 				t.Fatalf("after %d bytes: %v", len(got), err)
 			}
 			got = append(got, b[0])
@@ -54,18 +55,18 @@ func TestSlowReaderIsNotCut(t *testing.T) {
 func TestSilenceDuringAWriteDoesNotCount(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
-		p.send(ws.OpBinary, strings.Repeat("x", 200))
+		p.Send(ws.OpBinary, strings.Repeat("x", 200))
 		for range 204 {
 			time.Sleep(9 * time.Second)
-			if _, err := io.ReadFull(p.rw, make([]byte, 1)); err != nil {
+			if _, err := io.ReadFull(p.Conn, make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		p.expectPing()
-		p.expectPingAt(2 * time.Minute)
+		p.ExpectPing()
+		p.ExpectPingAt(2 * time.Minute)
 		time.Sleep(time.Minute) // three in all, less than the timeout
-		p.echo(ws.OpText, "alive")
-		p.bye()
+		p.Echo(ws.OpText, "alive")
+		p.CloseNormally()
 	})
 }
 
@@ -75,14 +76,14 @@ func TestLifetime(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			start := time.Now()
 			p := pipe(t, &Handler{KeepaliveInterval: -1, MaxLifetime: caddy.Duration(time.Hour)})
-			p.expectClose(1012, "")
+			p.ExpectClose(1012, "")
 			lived := time.Since(start)
 			if lived < 54*time.Minute || lived > time.Hour {
 				t.Errorf("lived %v, want between 54m and 1h", lived)
 			}
 			ends[lived] = true
-			p.sendClose(1012, "")
-			p.expectEnd()
+			p.SendClose(1012, "")
+			p.ExpectEnd()
 		})
 	}
 	if len(ends) < 2 {
@@ -93,13 +94,13 @@ func TestLifetime(t *testing.T) {
 func TestCloseWait(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, &Handler{MaxLifetime: caddy.Duration(time.Minute)})
-		p.expectClose(1012, "")
+		p.ExpectClose(1012, "")
 		// What still comes is not echoed, and doesn't prolong the wait.
 		closed := time.Now()
-		p.send(ws.OpText, "too late")
-		p.write(clientFrame(byte(ws.OpBinary), []byte("and unfinished")))
-		p.send(ws.OpPing, "too late, too")
-		p.expectEnd()
+		p.Send(ws.OpText, "too late")
+		p.WriteRaw(wstest.ClientFrame(byte(ws.OpBinary), []byte("and unfinished")))
+		p.Send(ws.OpPing, "too late, too")
+		p.ExpectEnd()
 		if waited := time.Since(closed); waited != closeWait {
 			t.Errorf("waited %v for the answer to a close frame, want %v", waited, closeWait)
 		}
@@ -109,12 +110,12 @@ func TestCloseWait(t *testing.T) {
 func TestCloseAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, &Handler{MaxLifetime: caddy.Duration(time.Minute)})
-		p.write(clientFrame(byte(ws.OpText), []byte("half a message")))
-		p.expectClose(1012, "")
+		p.WriteRaw(wstest.ClientFrame(byte(ws.OpText), []byte("half a message")))
+		p.ExpectClose(1012, "")
 		closed := time.Now()
-		p.write(clientFrame(ws.FinBit, []byte("and the other half")))
-		p.sendClose(1012, "")
-		p.expectEnd()
+		p.WriteRaw(wstest.ClientFrame(ws.FinBit, []byte("and the other half")))
+		p.SendClose(1012, "")
+		p.ExpectEnd()
 		if waited := time.Since(closed); waited != 0 {
 			t.Errorf("the end came %v after the client's close frame", waited)
 		}
@@ -128,9 +129,9 @@ func TestCloseDuringStalledWrite(t *testing.T) {
 			WriteTimeout:      caddy.Duration(time.Hour),
 			MaxLifetime:       caddy.Duration(time.Minute),
 		})
-		p.send(ws.OpText, "echo that nobody reads")
+		p.Send(ws.OpText, "echo that nobody reads")
 		start := time.Now()
-		p.rw.Write(make([]byte, 1<<20))
+		p.Conn.Write(make([]byte, 1<<20))
 		if waited := time.Since(start); waited > time.Minute+closeWait {
 			t.Errorf("a stalled write held the end up for %v", waited)
 		}
@@ -144,12 +145,12 @@ func TestCloseFrameStandsBetweenFrames(t *testing.T) {
 			WriteTimeout:      caddy.Duration(time.Hour),
 			MaxLifetime:       caddy.Duration(20 * time.Second),
 		})
-		p.send(ws.OpText, "echo that is read late")
+		p.Send(ws.OpText, "echo that is read late")
 		time.Sleep(20500 * time.Millisecond) // past the lifetime, within closeWait of its last tenth
-		p.expect(ws.OpText, "echo that is read late")
-		p.expectClose(1012, "")
-		p.sendClose(1012, "")
-		p.expectEnd()
+		p.Expect(ws.OpText, "echo that is read late")
+		p.ExpectClose(1012, "")
+		p.SendClose(1012, "")
+		p.ExpectEnd()
 	})
 }
 
@@ -161,22 +162,22 @@ func TestCloseDelay(t *testing.T) {
 		if err := h.Cleanup(); err != nil {
 			t.Fatal(err)
 		}
-		p.echo(ws.OpText, "lives on")
-		p.expectPingAt(2 * time.Minute) // and is looked after
-		p.send(ws.OpPong, "")
+		p.Echo(ws.OpText, "lives on")
+		p.ExpectPingAt(2 * time.Minute) // and is looked after
+		p.Send(ws.OpPong, "")
 		for range 20 {
-			p.expectPingAt(2 * time.Minute)
-			p.send(ws.OpPong, "")
+			p.ExpectPingAt(2 * time.Minute)
+			p.Send(ws.OpPong, "")
 		}
-		for p.nextIsPing() {
-			p.send(ws.OpPong, p.expectPing())
+		for p.NextIsPing() {
+			p.Send(ws.OpPong, p.ExpectPing())
 		}
-		p.expectClose(1012, "")
+		p.ExpectClose(1012, "")
 		if lived := time.Since(start); lived < 54*time.Minute || lived > time.Hour {
 			t.Errorf("outlived its config by %v, want between 54m and 1h", lived)
 		}
-		p.sendClose(1012, "")
-		p.expectEnd()
+		p.SendClose(1012, "")
+		p.ExpectEnd()
 		time.Sleep(exitPoll) // until the registry has seen that there is nothing left to watch
 		synctest.Wait()
 	})
@@ -185,9 +186,9 @@ func TestCloseDelay(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := pipe(t, new(Handler))
-		frame := clientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))
-		p.write(frame[:len(frame)-1])
-		p.rw.Close()
+		frame := wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))
+		p.WriteRaw(frame[:len(frame)-1])
+		p.Conn.Close()
 		synctest.Wait()
 		sessions.mu.Lock()
 		defer sessions.mu.Unlock()

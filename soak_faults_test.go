@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // A lossy is a network that forwards connections until it swallows everything:
@@ -78,14 +79,14 @@ func soakSite(upstream string) string {
 // many of each, in both modes. Those that keep the rules keep their sockets.
 func TestSoakFaults(t *testing.T) {
 	const each = 50
-	p := startProcess(t, "", soakSite(echoUpstream(t)))
+	p := wstest.StartProcess(t, "", soakSite(wstest.EchoUpstream(t)))
 	for _, path := range []string{"/echo", "/app"} {
 		for range each {
-			soakDial(t, p, p.plain, path).Close()
+			soakDial(t, p, p.Plain, path).Close()
 		}
 	}
 	before, closesBefore := figures(t, p), closeCounts(t, p)
-	network := newLossy(t, p.plain)
+	network := newLossy(t, p.Plain)
 	var wg, connected sync.WaitGroup
 	for _, path := range []string{"/echo", "/app"} {
 		for range each {
@@ -111,7 +112,7 @@ func TestSoakFaults(t *testing.T) {
 	}
 }
 
-func soakDial(t *testing.T, p *process, address, path string) *websocket.Conn {
+func soakDial(t *testing.T, p *wstest.Process, address, path string) *websocket.Conn {
 	conn, _, err := smallDialer.Dial("ws://"+address+path, nil)
 	if err != nil {
 		t.Error(err)
@@ -128,7 +129,7 @@ func soakDial(t *testing.T, p *process, address, path string) *websocket.Conn {
 }
 
 // vanish is a client whose packets get lost from some moment on.
-func vanish(t *testing.T, p *process, network *lossy, path string, connected func()) {
+func vanish(t *testing.T, p *wstest.Process, network *lossy, path string, connected func()) {
 	conn := soakDial(t, p, network.Addr().String(), path)
 	connected()
 	if conn == nil {
@@ -147,27 +148,27 @@ func isTimeout(err error) bool {
 }
 
 // halfClose is a client that sends the end of its stream and goes on reading.
-func halfClose(t *testing.T, p *process, path string) {
-	conn := soakDial(t, p, p.plain, path)
+func halfClose(t *testing.T, p *wstest.Process, path string) {
+	conn := soakDial(t, p, p.Plain, path)
 	if conn == nil {
 		return
 	}
 	defer conn.Close()
 	conn.NetConn().(*net.TCPConn).CloseWrite()
-	conn.SetReadDeadline(time.Now().Add(patience))
+	conn.SetReadDeadline(time.Now().Add(wstest.Timeout))
 	if _, err := io.Copy(io.Discard, conn.NetConn()); isTimeout(err) {
 		t.Errorf("%s: half a connection stays open", path)
 	}
 }
 
 // resetInFrame is a client that crashes while it sends.
-func resetInFrame(t *testing.T, p *process, path string) {
-	conn := soakDial(t, p, p.plain, path)
+func resetInFrame(t *testing.T, p *wstest.Process, path string) {
+	conn := soakDial(t, p, p.Plain, path)
 	if conn == nil {
 		return
 	}
 	raw := conn.NetConn().(*net.TCPConn)
-	raw.Write(clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 100_000))[:50_000])
+	raw.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 100_000))[:50_000])
 	raw.SetLinger(0)
 	raw.Close()
 }
@@ -175,14 +176,14 @@ func resetInFrame(t *testing.T, p *process, path string) {
 // stopReading is a client that sends and doesn't take what comes back. Its own
 // system may hide the end from it for minutes: while its receive buffer is full,
 // Linux drops the segments that tell of it.
-func stopReading(t *testing.T, p *process, path string) {
-	conn := soakDial(t, p, p.plain, path)
+func stopReading(t *testing.T, p *wstest.Process, path string) {
+	conn := soakDial(t, p, p.Plain, path)
 	if conn == nil {
 		return
 	}
 	defer conn.Close()
-	frame := clientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
-	conn.NetConn().SetWriteDeadline(time.Now().Add(patience))
+	frame := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
+	conn.NetConn().SetWriteDeadline(time.Now().Add(wstest.Timeout))
 	for err := error(nil); err == nil; {
 		_, err = conn.NetConn().Write(frame)
 	}
@@ -190,22 +191,22 @@ func stopReading(t *testing.T, p *process, path string) {
 
 // writeSlowly is a client that takes longer for a frame than keepalive waits for
 // a word, and keeps its socket.
-func writeSlowly(t *testing.T, p *process, path string) {
-	conn := soakDial(t, p, p.plain, path)
+func writeSlowly(t *testing.T, p *wstest.Process, path string) {
+	conn := soakDial(t, p, p.Plain, path)
 	if conn == nil {
 		return
 	}
 	defer conn.Close()
 	conn.SetPingHandler(func(string) error { return nil }) // its frame isn't at an end
 	const message = "slow text"
-	for _, b := range clientFrame(ws.FinBit|byte(ws.OpText), []byte(message)) {
+	for _, b := range wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(message)) {
 		time.Sleep(time.Second)
 		if _, err := conn.NetConn().Write([]byte{b}); err != nil {
 			t.Errorf("%s: writing: %v", path, err)
 			return
 		}
 	}
-	conn.SetReadDeadline(time.Now().Add(patience))
+	conn.SetReadDeadline(time.Now().Add(wstest.Timeout))
 	if _, got, err := conn.ReadMessage(); err != nil || string(got) != message {
 		t.Errorf("%s: got %q, %v", path, got, err)
 	}
@@ -221,19 +222,19 @@ func TestSoakUpstream(t *testing.T) {
 	}
 	address := ln.Addr().String()
 	app := serveEchoOn(ln)
-	p := startProcess(t, "", soakSite(address))
-	soakDial(t, p, p.plain, "/app").Close()
+	p := wstest.StartProcess(t, "", soakSite(address))
+	soakDial(t, p, p.Plain, "/app").Close()
 	before := figures(t, p)
 	for range rounds {
 		var wg sync.WaitGroup
 		for range sockets {
-			conn := soakDial(t, p, p.plain, "/app")
+			conn := soakDial(t, p, p.Plain, "/app")
 			if conn == nil {
 				t.FailNow()
 			}
 			wg.Go(func() {
 				defer conn.Close()
-				conn.SetReadDeadline(time.Now().Add(patience))
+				conn.SetReadDeadline(time.Now().Add(wstest.Timeout))
 				_, _, err := conn.ReadMessage()
 				if !websocket.IsCloseError(err, websocket.CloseInternalServerErr) {
 					t.Errorf("the end of the upstream is %v, want 1012", err)
@@ -261,7 +262,7 @@ type echoApp struct {
 
 func serveEchoOn(ln net.Listener) *echoApp {
 	app := &echoApp{Listener: ln}
-	go serveEcho(app)
+	go wstest.ServeEcho(app)
 	return app
 }
 

@@ -15,12 +15,13 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // 10,000 sockets come at once, are pinged, and go in three ways; twice.
 func TestSoakStorm(t *testing.T) {
 	const sockets, dialers = 10_000, 50
-	p := startProcess(t, "", "websocket {\nkeepalive 10s 60s\n}")
+	p := wstest.StartProcess(t, "", "websocket {\nkeepalive 10s 60s\n}")
 	storm(t, p, 100, 10)
 	before := figures(t, p)
 	for range 2 {
@@ -34,7 +35,7 @@ func TestSoakStorm(t *testing.T) {
 
 // storm opens sockets, waits until all have been pinged, and drops them. It
 // gives the figures at the height of it.
-func storm(t *testing.T, p *process, sockets, dialers int) figure {
+func storm(t *testing.T, p *wstest.Process, sockets, dialers int) figure {
 	t.Helper()
 	var (
 		wg, pinged sync.WaitGroup
@@ -45,7 +46,7 @@ func storm(t *testing.T, p *process, sockets, dialers int) figure {
 	for range dialers {
 		wg.Go(func() {
 			for range sockets / dialers {
-				conn, _, err := smallDialer.Dial("ws://"+p.plain, nil)
+				conn, _, err := smallDialer.Dial("ws://"+p.Plain, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -87,7 +88,7 @@ func holdSocket(conn *websocket.Conn, how int, pinged func(), drop <-chan struct
 	defer conn.Close()
 	conn.SetPingHandler(func(payload string) error {
 		pinged()
-		return conn.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(patience))
+		return conn.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(wstest.Timeout))
 	})
 	conn.WriteMessage(websocket.TextMessage, []byte("hello"))
 	if _, got, err := conn.ReadMessage(); err != nil || string(got) != "hello" {
@@ -97,7 +98,7 @@ func holdSocket(conn *websocket.Conn, how int, pinged func(), drop <-chan struct
 		<-drop
 		switch how {
 		case 0:
-			conn.WriteControl(websocket.CloseMessage, ws.ClosePayload(1000, "bye"), time.Now().Add(patience))
+			conn.WriteControl(websocket.CloseMessage, ws.ClosePayload(1000, "bye"), time.Now().Add(wstest.Timeout))
 		case 1:
 			conn.NetConn().(*net.TCPConn).SetLinger(0)
 			conn.Close()
@@ -113,7 +114,7 @@ func holdSocket(conn *websocket.Conn, how int, pinged func(), drop <-chan struct
 
 // Handshakes over the limit don't disturb those who are in.
 func TestSoakFlood(t *testing.T) {
-	p := startProcess(t, "", "websocket {\nmax_connections 40\n}")
+	p := wstest.StartProcess(t, "", "websocket {\nmax_connections 40\n}")
 	before := figures(t, p)
 	var (
 		stop              atomic.Bool
@@ -121,23 +122,23 @@ func TestSoakFlood(t *testing.T) {
 		messages, refused atomic.Int64
 	)
 	for i := range 40 {
-		peer := p.dial(t, protocols[i%2], "/") // plain and secure site: 20 each
+		peer := p.Dial(t, wstest.Protocols[i%2], "/") // plain and secure site: 20 each
 		talkers.Go(func() {
 			if err := talk(peer, &stop, time.Millisecond, &messages); err != nil {
 				t.Error(err)
 			}
-			peer.rw.Close()
+			peer.Conn.Close()
 		})
 	}
 	for range 20 { // up to the limit on the plain site
-		peer := p.dial(t, "http1", "/")
-		defer peer.rw.Close()
+		peer := p.Dial(t, "http1", "/")
+		defer peer.Conn.Close()
 	}
 	end := time.Now().Add(10 * time.Second)
 	for range 20 {
 		floods.Go(func() {
 			for time.Now().Before(end) {
-				_, res, err := smallDialer.Dial("ws://"+p.plain, nil)
+				_, res, err := smallDialer.Dial("ws://"+p.Plain, nil)
 				if err == nil || res == nil || res.StatusCode != http.StatusServiceUnavailable {
 					t.Errorf("a handshake over the limit: %v", err)
 					return
@@ -150,19 +151,19 @@ func TestSoakFlood(t *testing.T) {
 	stop.Store(true)
 	talkers.Wait()
 	t.Logf("%d handshakes refused beside %d messages echoed", refused.Load(), messages.Load())
-	for _, s := range p.listed(t, "") {
-		p.call(http.MethodDelete, fmt.Sprint("/websocket/sessions/", s["id"]), nil)
+	for _, s := range p.Sessions(t, "") {
+		p.Call(http.MethodDelete, fmt.Sprint("/websocket/sessions/", s["id"]), nil)
 	}
 	expectBack(t, p, before)
 }
 
 // 200 reloads go by while 50 clients echo.
 func TestSoakReloads(t *testing.T) {
-	p := startProcess(t, "", "websocket {\nkeepalive 500ms 30s\n}")
-	for _, protocol := range protocols { // what each leaves behind once is there before
-		p.dial(t, protocol, "/").bye()
+	p := wstest.StartProcess(t, "", "websocket {\nkeepalive 500ms 30s\n}")
+	for _, protocol := range wstest.Protocols { // what each leaves behind once is there before
+		p.Dial(t, protocol, "/").CloseNormally()
 	}
-	p.reload(t, "", "websocket {\nkeepalive 500ms 30s\n}\nheader X-Config first")
+	p.Reload(t, "", "websocket {\nkeepalive 500ms 30s\n}\nheader X-Config first")
 	before := figures(t, p)
 	var (
 		stop     atomic.Bool
@@ -170,17 +171,17 @@ func TestSoakReloads(t *testing.T) {
 		messages atomic.Int64
 	)
 	for i := range 50 {
-		peer := p.dial(t, protocols[i%len(protocols)], "/")
+		peer := p.Dial(t, wstest.Protocols[i%len(wstest.Protocols)], "/")
 		wg.Go(func() {
 			if err := talk(peer, &stop, time.Millisecond, &messages); err != nil {
-				t.Errorf("%s: %v", peer.name, err)
+				t.Errorf("%s: %v", peer.Name, err)
 			}
-			peer.rw.Close()
+			peer.Conn.Close()
 		})
 	}
 	start := time.Now()
 	for i := range 200 {
-		p.reload(t, "", fmt.Sprintf("websocket {\nkeepalive 500ms 30s\n}\nheader X-Config %d", i))
+		p.Reload(t, "", fmt.Sprintf("websocket {\nkeepalive 500ms 30s\n}\nheader X-Config %d", i))
 	}
 	took := time.Since(start)
 	stop.Store(true)
@@ -192,20 +193,20 @@ func TestSoakReloads(t *testing.T) {
 // SIGTERM comes in the middle of 1,000 active sockets: each is told.
 func TestSoakExit(t *testing.T) {
 	const sockets = 1000
-	p := startProcess(t, "", "websocket")
+	p := wstest.StartProcess(t, "", "websocket")
 	var (
 		stop     atomic.Bool
 		wg       sync.WaitGroup
 		messages atomic.Int64
 		told     atomic.Int64
 	)
-	var peers []*peer
+	var peers []*wstest.Peer
 	for i := range sockets {
 		protocol := "http1"
-		if i%10 < len(protocols) {
-			protocol = protocols[i%10]
+		if i%10 < len(wstest.Protocols) {
+			protocol = wstest.Protocols[i%10]
 		}
-		peers = append(peers, p.dial(t, protocol, "/"))
+		peers = append(peers, p.Dial(t, protocol, "/"))
 	}
 	for _, peer := range peers {
 		wg.Go(func() {
@@ -214,18 +215,18 @@ func TestSoakExit(t *testing.T) {
 			if errors.As(err, &closed) && closed.Code == 1012 {
 				told.Add(1)
 			} else {
-				t.Errorf("%s: %v", peer.name, err)
+				t.Errorf("%s: %v", peer.Name, err)
 			}
-			io.Copy(io.Discard, peer.br)
-			peer.rw.Close()
+			io.Copy(io.Discard, peer.Reader)
+			peer.Conn.Close()
 		})
 	}
 	for messages.Load() < sockets {
 		time.Sleep(10 * time.Millisecond)
 	}
 	start := time.Now()
-	p.terminate(t)
-	p.expectExit(t)
+	p.Terminate(t)
+	p.ExpectExit(t)
 	wg.Wait()
 	t.Logf("%d of %d active sockets were told 1012, after %d messages; the process was gone after %v",
 		told.Load(), sockets, messages.Load(), time.Since(start).Round(time.Millisecond))

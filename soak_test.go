@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // The soak tests put a Caddy process under loads and faults that take minutes:
@@ -35,9 +36,9 @@ func (f figure) String() string {
 }
 
 // figures asks the process.
-func figures(t *testing.T, p *process) figure {
+func figures(t *testing.T, p *wstest.Process) figure {
 	t.Helper()
-	answer := p.get(t, "/debug/pprof/goroutine?debug=1")
+	answer := p.Get(t, "/debug/pprof/goroutine?debug=1")
 	var f figure
 	if _, err := fmt.Sscanf(answer, "goroutine profile: total %d", &f.goroutines); err != nil {
 		t.Fatalf("%v in %.50q", err, answer)
@@ -55,10 +56,10 @@ const (
 )
 
 // expectBack makes sure that the process holds no more than it did before.
-func expectBack(t *testing.T, p *process, before figure) {
+func expectBack(t *testing.T, p *wstest.Process, before figure) {
 	t.Helper()
 	var now figure
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(wstest.Timeout); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		now = figures(t, p)
 		if now.goroutines <= before.goroutines+spareGoroutines && now.live <= before.live+spareMemory {
 			break
@@ -68,15 +69,15 @@ func expectBack(t *testing.T, p *process, before figure) {
 	if now.goroutines > before.goroutines+spareGoroutines || now.live > before.live+spareMemory {
 		t.Error("the process holds more than before")
 	}
-	if open := p.listed(t, "?limit=3"); len(open) > 0 {
+	if open := p.Sessions(t, "?limit=3"); len(open) > 0 {
 		t.Errorf("sessions are left: %v", open)
 	}
 }
 
 // closes are the closes that the process has counted, by cause.
-func closeCounts(t *testing.T, p *process) map[string]int {
+func closeCounts(t *testing.T, p *wstest.Process) map[string]int {
 	t.Helper()
-	answer := p.get(t, "/metrics")
+	answer := p.Get(t, "/metrics")
 	counts := make(map[string]int)
 	for line := range strings.Lines(answer) {
 		labels, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), metricsPrefix+"closes_total"), "} ")
@@ -95,17 +96,17 @@ func closeCounts(t *testing.T, p *process) map[string]int {
 // talk echoes messages of all sizes, with a pause between two, and answers pings,
 // until stop is set or the socket ends, which is an error. It counts the
 // messages.
-func talk(p *peer, stop *atomic.Bool, pause time.Duration, messages *atomic.Int64) error {
+func talk(p *wstest.Peer, stop *atomic.Bool, pause time.Duration, messages *atomic.Int64) error {
 	rng := mathrand.New(mathrand.NewPCG(1, uint64(messages.Load())))
 	for !stop.Load() {
 		size := []int{0, 5, 125, 126, 4096, 65535, 65536, 200_000}[rng.IntN(8)]
-		want := []byte(letters(size))
-		if _, err := p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpBinary), want)); err != nil {
+		want := []byte(wstest.Letters(size))
+		if _, err := p.Conn.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), want)); err != nil {
 			return fmt.Errorf("writing: %w", err)
 		}
 		var got []byte
 		for {
-			f, err := p.tryRead()
+			f, err := p.TryReadFrame()
 			if err != nil {
 				return fmt.Errorf("reading: %w", err)
 			}
@@ -126,19 +127,19 @@ func talk(p *peer, stop *atomic.Bool, pause time.Duration, messages *atomic.Int6
 
 // takeFrame deals with a frame in the middle of talk and reports whether a message
 // has ended with it.
-func takeFrame(p *peer, f frame, got *[]byte) (done bool, err error) {
-	switch f.op() {
+func takeFrame(p *wstest.Peer, f wstest.Frame, got *[]byte) (done bool, err error) {
+	switch f.Opcode() {
 	case ws.OpPing:
-		_, err = p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpPong), f.payload))
+		_, err = p.Conn.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpPong), f.Payload))
 		return false, err
 	case ws.OpClose:
-		p.rw.Write(clientFrame(ws.FinBit|byte(ws.OpClose), f.payload)) // the client's part
+		p.Conn.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), f.Payload)) // the client's part
 		closed := new(ws.PeerClose)
-		errors.As(ws.ParseClose(f.payload), &closed)
+		errors.As(ws.ParseClose(f.Payload), &closed)
 		return false, closed
 	default:
-		*got = append(*got, f.payload...)
-		return f.first&ws.FinBit != 0, nil
+		*got = append(*got, f.Payload...)
+		return f.First&ws.FinBit != 0, nil
 	}
 }
 

@@ -3,6 +3,9 @@ package caddywebsocket
 import (
 	"net/http"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )
 
 // browserSite is a site with the page and the sockets that it opens, of which
@@ -31,24 +34,24 @@ const browserSite = `
 `
 
 func TestBrowsers(t *testing.T) {
-	for _, b := range browsers {
-		t.Run(b.name, func(t *testing.T) {
-			tab := b.tab(t)
+	for _, b := range browser.All {
+		t.Run(b.Name, func(t *testing.T) {
+			tab := b.New(t)
 			for _, c := range []struct {
 				name, scheme string
-				address      func(*server) string
+				address      func(*wstest.Server) string
 				// What the browser's handshakes are.
 				proto, method string
 				status        float64
 			}{
-				{"http1", "http", func(s *server) string { return s.plain }, "HTTP/1.1", http.MethodGet, 101},
-				{"http2", "https", func(s *server) string { return s.secure }, "HTTP/2.0", http.MethodConnect, 200},
+				{"http1", "http", func(s *wstest.Server) string { return s.Plain }, "HTTP/1.1", http.MethodGet, 101},
+				{"http2", "https", func(s *wstest.Server) string { return s.Secure }, "HTTP/2.0", http.MethodConnect, 200},
 			} {
 				t.Run(c.name, func(t *testing.T) {
-					s := startForOthers(t, browserSite)
-					tab.open(t, c.scheme+"://"+c.address(s)+"/page.html")
+					s := wstest.StartForOthers(t, browserSite)
+					tab.Open(t, c.scheme+"://"+c.address(s)+"/page.html")
 					var results []struct{ Name, Error string }
-					tab.eval(t, "run()", &results)
+					tab.Eval(t, "run()", &results)
 					if len(results) == 0 {
 						t.Fatal("the page has no cases")
 					}
@@ -57,7 +60,7 @@ func TestBrowsers(t *testing.T) {
 							t.Errorf("%s: %s", r.Name, r.Error)
 						}
 					}
-					for _, e := range s.logs.await(t, "handled request", len(results)) {
+					for _, e := range s.Logs.Await(t, "handled request", len(results)) {
 						request := e["request"].(map[string]any)
 						status := c.status
 						if request["uri"] == "/ws/elsewhere" {

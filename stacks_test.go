@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // What a waiting socket takes of stack depends on the deepest call that its
 // goroutine has ever made (see onOwnStack), and how deep that is on the system, the
 // processor and the race detector.
 func TestStackOfIdleSocket(t *testing.T) {
-	upstream := echoUpstream(t)
+	upstream := wstest.EchoUpstream(t)
 	const options = " {\nkeepalive 100ms 1m\nallowed_origins *\n}\n"
 	for _, site := range []struct {
 		name, config string
@@ -24,7 +25,7 @@ func TestStackOfIdleSocket(t *testing.T) {
 		{"passthrough", "websocket passthrough" + options + "reverse_proxy " + upstream, 48 << 10},
 	} {
 		t.Run(site.name, func(t *testing.T) {
-			p := startProcess(t, "", site.config)
+			p := wstest.StartProcess(t, "", site.config)
 			pingedSockets(t, p, 20)
 			before := stacks(t, p)
 			const sockets = 200
@@ -38,19 +39,19 @@ func TestStackOfIdleSocket(t *testing.T) {
 
 // stacks is what all stacks of the process take, in bytes, when collections have
 // halved those that are large.
-func stacks(t *testing.T, p *process) int64 {
+func stacks(t *testing.T, p *wstest.Process) int64 {
 	t.Helper()
-	p.memstats(t)
-	return int64(p.memstats(t).StackInuse)
+	p.MemStats(t)
+	return int64(p.MemStats(t).StackInuse)
 }
 
 // pingedSockets opens n sockets that have had a message each and have answered a
 // Ping.
-func pingedSockets(t *testing.T, p *process, n int) {
+func pingedSockets(t *testing.T, p *wstest.Process, n int) {
 	t.Helper()
 	pinged := make(chan struct{}, n)
 	for range n {
-		conn, _, err := websocket.DefaultDialer.Dial("ws://"+p.plain, nil)
+		conn, _, err := websocket.DefaultDialer.Dial("ws://"+p.Plain, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +75,7 @@ func pingedSockets(t *testing.T, p *process, n int) {
 			}
 		}()
 	}
-	timeout := time.After(patience)
+	timeout := time.After(wstest.Timeout)
 	for range n {
 		select {
 		case <-pinged:

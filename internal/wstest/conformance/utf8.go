@@ -1,10 +1,11 @@
-package caddywebsocket
+package conformance
 
 import (
 	"fmt"
 	"strings"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // sequences are what Autobahn has in category 6, and more. The number is that of
@@ -88,9 +89,9 @@ var sequences = []struct {
 
 // utf8Text has each sequence in a frame, in frames of a byte each, in a reason,
 // and so that nothing but its first impossible byte can be what ends the socket.
-var utf8Text = func() (exchanges []exchange) {
+var utf8Text = func() (exchanges []Exchange) {
 	for _, s := range sequences {
-		text := parsePayload(ws.OpText, s.bytes)
+		text := wstest.ParsePayload(ws.OpText, s.bytes)
 		var pieces strings.Builder
 		pieces.WriteString("t:")
 		for _, b := range text {
@@ -104,43 +105,43 @@ var utf8Text = func() (exchanges []exchange) {
 		if s.bad == 0 {
 			verdict = "T:" + s.bytes
 			exchanges = append(exchanges,
-				exchange{rule: "8.1 reason: " + s.rule, sent: "X:1000," + s.bytes, want: "X:1000," + s.bytes})
+				Exchange{Rule: "8.1 reason: " + s.rule, Sent: "X:1000," + s.bytes, Want: "X:1000," + s.bytes})
 		} else {
 			exchanges = append(exchanges,
-				exchange{rule: "8.1 reason: " + s.rule, sent: "X:1000," + s.bytes, want: "X:1007~UTF-8"},
-				exchange{rule: "8.1 compressed: " + s.rule, sent: "z+T:" + s.bytes, want: verdict, only: "deflate"},
-				exchange{rule: "8.1 last of a long message: " + s.rule, sent: "t:x*70000 C:" + s.bytes, want: verdict},
+				Exchange{Rule: "8.1 reason: " + s.rule, Sent: "X:1000," + s.bytes, Want: "X:1007~UTF-8"},
+				Exchange{Rule: "8.1 compressed: " + s.rule, Sent: "z+T:" + s.bytes, Want: verdict, Only: "deflate"},
+				Exchange{Rule: "8.1 last of a long message: " + s.rule, Sent: "t:x*70000 C:" + s.bytes, Want: verdict},
 			)
 		}
 		if s.bad > 0 {
-			exchanges = append(exchanges, exchange{
-				rule: "8.1 first impossible byte: " + s.rule,
-				sent: fmt.Sprintf("T:ok t:good%s%s@%d", s.bytes, `\x20`, len("good")+s.bad), want: "T:ok " + verdict,
+			exchanges = append(exchanges, Exchange{
+				Rule: "8.1 first impossible byte: " + s.rule,
+				Sent: fmt.Sprintf("T:ok t:good%s%s@%d", s.bytes, `\x20`, len("good")+s.bad), Want: "T:ok " + verdict,
 			})
 		}
 		exchanges = append(exchanges,
-			exchange{rule: "8.1 text: " + s.rule, sent: "T:" + s.bytes, want: verdict},
-			exchange{rule: "8.1 byte by byte: " + s.rule, sent: pieces.String() + " C:", want: pongs + verdict},
+			Exchange{Rule: "8.1 text: " + s.rule, Sent: "T:" + s.bytes, Want: verdict},
+			Exchange{Rule: "8.1 byte by byte: " + s.rule, Sent: pieces.String() + " C:", Want: pongs + verdict},
 		)
 	}
 	return exchanges
 }()
 
 // utf8Cut is text that is cut where it may be, and bad text far into a frame.
-var utf8Cut = []exchange{
-	{rule: "8.1 character over two fragments", sent: `t:a\xe2 C:\x82\xacb`, want: `T:a€b`},
-	{rule: "8.1 character over three fragments", sent: `t:\xe2 c:\x82 C:\xac`, want: `T:€`},
-	{rule: "8.1 character over four fragments, with empty ones", sent: `t:\xf0 c: c:\x90 c: c:\x8d C:\x88`, want: `T:𐍈`},
-	{rule: "8.1 character that no fragment ends", sent: `t:\xe2 c:\x82 C:`, want: `X:1007~UTF-8`},
-	{rule: "8.1 next message doesn't end the character", sent: `T:\xe2 T:\x82\xac`, want: `X:1007~UTF-8`},
-	{rule: "8.1 each message begins anew", sent: `B:\xe2 T:a B:\x82 T:€`, want: `B:\xe2 T:a B:\x82 T:€`},
-	{rule: "8.1 bad byte in the second fragment, rest never sent", sent: `t:good c:\xc0rest@1`, want: `X:1007~UTF-8`},
-	{rule: "8.1 bad byte in the second fragment, no third", sent: `t:good c:\xc0`, want: `X:1007~UTF-8`},
-	{rule: "8.1 bad text before a ping", sent: `T:\xff P:x`, want: `X:1007~UTF-8`},
-	{rule: "8.1 ping before bad text", sent: `t:a P:x C:\xff`, want: `O:x X:1007~UTF-8`},
-	{rule: "8.1 characters across buffers", sent: `T:€*30000`, want: `T:€*30000`},
-	{rule: "5.6 binary of bytes that are no text", sent: `B:\xff\xfe\xc0\xaf\xed\xa0\x80`, want: `B:\xff\xfe\xc0\xaf\xed\xa0\x80`},
-	{rule: "8.1 binary is not text", sent: `b:\xff c:\xfe C:\xfd`, want: `B:\xff\xfe\xfd`},
-	{rule: "8.1 bad reason after good messages", sent: `T:a X:1000,a\xc0`, want: `T:a X:1007~UTF-8`},
-	{rule: "8.1 bad reason between fragments", sent: `t:a X:1000,\xe2\x82 C:b`, want: `X:1007~UTF-8`},
+var utf8Cut = []Exchange{
+	{Rule: "8.1 character over two fragments", Sent: `t:a\xe2 C:\x82\xacb`, Want: `T:a€b`},
+	{Rule: "8.1 character over three fragments", Sent: `t:\xe2 c:\x82 C:\xac`, Want: `T:€`},
+	{Rule: "8.1 character over four fragments, with empty ones", Sent: `t:\xf0 c: c:\x90 c: c:\x8d C:\x88`, Want: `T:𐍈`},
+	{Rule: "8.1 character that no fragment ends", Sent: `t:\xe2 c:\x82 C:`, Want: `X:1007~UTF-8`},
+	{Rule: "8.1 next message doesn't end the character", Sent: `T:\xe2 T:\x82\xac`, Want: `X:1007~UTF-8`},
+	{Rule: "8.1 each message begins anew", Sent: `B:\xe2 T:a B:\x82 T:€`, Want: `B:\xe2 T:a B:\x82 T:€`},
+	{Rule: "8.1 bad byte in the second fragment, rest never sent", Sent: `t:good c:\xc0rest@1`, Want: `X:1007~UTF-8`},
+	{Rule: "8.1 bad byte in the second fragment, no third", Sent: `t:good c:\xc0`, Want: `X:1007~UTF-8`},
+	{Rule: "8.1 bad text before a ping", Sent: `T:\xff P:x`, Want: `X:1007~UTF-8`},
+	{Rule: "8.1 ping before bad text", Sent: `t:a P:x C:\xff`, Want: `O:x X:1007~UTF-8`},
+	{Rule: "8.1 characters across buffers", Sent: `T:€*30000`, Want: `T:€*30000`},
+	{Rule: "5.6 binary of bytes that are no text", Sent: `B:\xff\xfe\xc0\xaf\xed\xa0\x80`, Want: `B:\xff\xfe\xc0\xaf\xed\xa0\x80`},
+	{Rule: "8.1 binary is not text", Sent: `b:\xff c:\xfe C:\xfd`, Want: `B:\xff\xfe\xfd`},
+	{Rule: "8.1 bad reason after good messages", Sent: `T:a X:1000,a\xc0`, Want: `T:a X:1007~UTF-8`},
+	{Rule: "8.1 bad reason between fragments", Sent: `t:a X:1000,\xe2\x82 C:b`, Want: `X:1007~UTF-8`},
 }

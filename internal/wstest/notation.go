@@ -1,4 +1,4 @@
-package caddywebsocket
+package wstest
 
 import (
 	"bytes"
@@ -25,8 +25,8 @@ import (
 // (no mask), zero and ones (the masking key); wide and huge (a length in 16 or 64
 // bits whatever it is); and z (compressed, with RSV1). #83ff is bytes as they are.
 
-// clientBytes is what a client sends.
-func clientBytes(notation string) []byte {
+// ClientBytes is what a client sends.
+func ClientBytes(notation string) []byte {
 	var b bytes.Buffer
 	for word := range strings.FieldsSeq(notation) {
 		if raw, ok := strings.CutPrefix(word, "#"); ok {
@@ -80,7 +80,7 @@ func parseNewWord(word string) notedFrame {
 	if !ok {
 		panic("no colon in " + word)
 	}
-	f := notedFrame{mask: testMask}
+	f := notedFrame{mask: MaskingKey}
 	modifiers := strings.Split(head, "+")
 	letter := modifiers[len(modifiers)-1]
 	op, ok := opcodeLetters[strings.ToUpper(letter)[0]]
@@ -92,7 +92,7 @@ func parseNewWord(word string) notedFrame {
 		f.first |= ws.FinBit
 	}
 	rest, cut, isCut := strings.Cut(rest, "@")
-	f.payload = parsePayload(op, rest)
+	f.payload = ParsePayload(op, rest)
 	for _, m := range modifiers[:len(modifiers)-1] {
 		f.modify(m)
 	}
@@ -123,7 +123,7 @@ func (f *notedFrame) modify(modifier string) {
 		f.form = 127
 	case "z":
 		f.first |= ws.RSV1Bit
-		f.plain, f.payload = f.payload, deflateMessage(string(f.payload))
+		f.plain, f.payload = f.payload, Deflate(string(f.payload))
 	default:
 		panic("unknown modifier " + modifier)
 	}
@@ -149,13 +149,14 @@ func (f *notedFrame) header() []byte {
 	return head
 }
 
-func parsePayload(op ws.Opcode, s string) []byte {
+// ParsePayload is the payload of a frame as written down.
+func ParsePayload(op ws.Opcode, s string) []byte {
 	if op == ws.OpClose && s != "" && s[0] >= '0' && s[0] <= '9' {
 		code, reason, _ := strings.Cut(s, ",")
-		return append(binary.BigEndian.AppendUint16(nil, uint16(number(code))), parsePayload(ws.OpText, reason)...)
+		return append(binary.BigEndian.AppendUint16(nil, uint16(number(code))), ParsePayload(ws.OpText, reason)...)
 	}
 	if size, ok := strings.CutPrefix(s, "%"); ok {
-		return []byte(letters(number(size)))
+		return []byte(Letters(number(size)))
 	}
 	s, times, ok := strings.Cut(s, "*")
 	text, err := strconv.Unquote(`"` + s + `"`)
@@ -176,10 +177,10 @@ func number(s string) int {
 	return n
 }
 
-// matches reports whether a frame or message is the one that is written down. A
+// Matches reports whether a frame or message is the one that is written down. A
 // Close may have a tilde in place of the comma: then the reason has to contain
 // what follows.
-func matches(word string, first byte, payload []byte) bool {
+func Matches(word string, first byte, payload []byte) bool {
 	if code, part, ok := strings.Cut(word, "~"); ok && first == ws.FinBit|byte(ws.OpClose) {
 		want := parseWord(code).payload
 		return len(payload) >= 2 && bytes.Equal(payload[:2], want) && strings.Contains(string(payload[2:]), part)
@@ -188,6 +189,6 @@ func matches(word string, first byte, payload []byte) bool {
 	if first&ws.RSV1Bit == 0 || want.plain == nil {
 		return first == want.first && bytes.Equal(payload, want.payload)
 	}
-	message, code := inflateAll(payload)
+	message, code := TryInflate(payload)
 	return first == want.first && code == 0 && bytes.Equal(message, want.plain)
 }

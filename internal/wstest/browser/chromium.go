@@ -1,4 +1,4 @@
-package caddywebsocket
+package browser
 
 import (
 	"encoding/json"
@@ -9,10 +9,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
-// A chromium is a tab of Chromium.
-type chromium struct {
+// A Chromium is a tab of Chromium.
+type Chromium struct {
 	*remote
 	session string
 	loaded  chan struct{}
@@ -21,10 +23,11 @@ type chromium struct {
 	complaints []string   // of the page and about it, on the console
 }
 
-func newChromium(t *testing.T) *chromium {
+// NewChromium opens a tab of Chromium.
+func NewChromium(t *testing.T) *Chromium {
 	t.Helper()
 	path := findBrowser(t, "chromium", "chromium-browser", "google-chrome")
-	c := &chromium{loaded: make(chan struct{}, 1)}
+	c := &Chromium{loaded: make(chan struct{}, 1)}
 	c.remote = startBrowser(t, regexp.MustCompile(`^DevTools listening on (ws://\S+)`), "", c.event,
 		path,
 		"--headless",
@@ -42,26 +45,27 @@ func newChromium(t *testing.T) *chromium {
 		"--user-data-dir="+newProfile(t))
 	var target struct{ TargetID string }
 	var attached struct{ SessionID string }
-	c.do(t, "Target.createTarget", params{"url": "about:blank"}, &target)
-	c.do(t, "Target.attachToTarget", params{"targetId": target.TargetID, "flatten": true}, &attached)
+	c.Do(t, "Target.createTarget", Params{"url": "about:blank"}, &target)
+	c.Do(t, "Target.attachToTarget", Params{"targetId": target.TargetID, "flatten": true}, &attached)
 	c.session = attached.SessionID
 	for _, domain := range []string{"Page", "Runtime", "Log", "Accessibility", "DOM"} {
-		c.do(t, domain+".enable", nil, nil)
+		c.Do(t, domain+".enable", nil, nil)
 	}
 	return c
 }
 
-type params map[string]any
+// Params are the parameters of a command.
+type Params map[string]any
 
-// do is a command that must succeed.
-func (c *chromium) do(t *testing.T, method string, p params, result any) {
+// Do is a command that must succeed.
+func (c *Chromium) Do(t *testing.T, method string, p Params, result any) {
 	t.Helper()
 	if err := c.call(c.session, method, p, result); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (c *chromium) event(method string, data json.RawMessage) {
+func (c *Chromium) event(method string, data json.RawMessage) {
 	var complaint struct {
 		Type             string // of a call of console
 		Args             json.RawMessage
@@ -81,15 +85,15 @@ func (c *chromium) event(method string, data json.RawMessage) {
 	}
 }
 
-func (c *chromium) complain(format string, args ...any) {
+func (c *Chromium) complain(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.complaints = append(c.complaints, fmt.Sprintf(format, args...))
 }
 
-// expectNoComplaints makes sure that nothing is on the console but lines that
+// ExpectNoComplaints makes sure that nothing is on the console but lines that
 // contain one of the given texts.
-func (c *chromium) expectNoComplaints(t *testing.T, but ...string) {
+func (c *Chromium) ExpectNoComplaints(t *testing.T, but ...string) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,12 +104,12 @@ func (c *chromium) expectNoComplaints(t *testing.T, but ...string) {
 	}
 }
 
-// awaitComplaint waits for a line that contains the given text, and takes all
+// AwaitComplaint waits for a line that contains the given text, and takes all
 // lines away.
-func (c *chromium) awaitComplaint(t *testing.T, text string) bool {
+func (c *Chromium) AwaitComplaint(t *testing.T, text string) bool {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		c.eval(t, `new Promise((resolve) => setTimeout(resolve, 5))`, nil)
+	for end := time.Now().Add(wstest.Timeout); time.Now().Before(end); {
+		c.Eval(t, `new Promise((resolve) => setTimeout(resolve, 5))`, nil)
 		c.mu.Lock()
 		found := slices.ContainsFunc(c.complaints, func(complaint string) bool { return strings.Contains(complaint, text) })
 		if found {
@@ -119,23 +123,25 @@ func (c *chromium) awaitComplaint(t *testing.T, text string) bool {
 	return false
 }
 
-func (c *chromium) open(t *testing.T, url string) {
+// Open implements [Tab].
+func (c *Chromium) Open(t *testing.T, url string) {
 	t.Helper()
 	var navigated struct{ ErrorText string }
-	c.do(t, "Page.navigate", params{"url": url}, &navigated)
+	c.Do(t, "Page.navigate", Params{"url": url}, &navigated)
 	if navigated.ErrorText != "" {
 		t.Fatalf("opening %s: %s", url, navigated.ErrorText)
 	}
 	<-c.loaded
 }
 
-func (c *chromium) eval(t *testing.T, expression string, result any) {
+// Eval implements [Tab].
+func (c *Chromium) Eval(t *testing.T, expression string, result any) {
 	t.Helper()
 	var evaluated struct {
 		Result           struct{ Value json.RawMessage }
 		ExceptionDetails *struct{ Exception struct{ Description string } }
 	}
-	c.do(t, "Runtime.evaluate", params{
+	c.Do(t, "Runtime.evaluate", Params{
 		"expression":    expression,
 		"awaitPromise":  true,
 		"returnByValue": true,
@@ -152,11 +158,11 @@ func (c *chromium) eval(t *testing.T, expression string, result any) {
 	}
 }
 
-// click presses the mouse on an element, which must not be covered.
-func (c *chromium) click(t *testing.T, selector string) {
+// Click presses the mouse on an element, which must not be covered.
+func (c *Chromium) Click(t *testing.T, selector string) {
 	t.Helper()
 	var at *struct{ X, Y float64 }
-	c.eval(t, fmt.Sprintf(`(() => {
+	c.Eval(t, fmt.Sprintf(`(() => {
 		const element = document.querySelector(%q);
 		element.scrollIntoView({ block: 'nearest' });
 		const { left, top, width, height } = element.getBoundingClientRect();
@@ -168,30 +174,30 @@ func (c *chromium) click(t *testing.T, selector string) {
 		t.Fatalf("%s can't be clicked", selector)
 	}
 	for _, kind := range []string{"mousePressed", "mouseReleased"} {
-		c.do(t, "Input.dispatchMouseEvent", params{
+		c.Do(t, "Input.dispatchMouseEvent", Params{
 			"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1,
 		}, nil)
 	}
 }
 
-// fill replaces what is in an input field.
-func (c *chromium) fill(t *testing.T, selector, text string) {
+// Fill replaces what is in an input field.
+func (c *Chromium) Fill(t *testing.T, selector, text string) {
 	t.Helper()
-	c.eval(t, fmt.Sprintf(`document.querySelector(%q).focus(); document.querySelector(%[1]q).select()`, selector), nil)
+	c.Eval(t, fmt.Sprintf(`document.querySelector(%q).focus(); document.querySelector(%[1]q).select()`, selector), nil)
 	if text == "" {
-		c.press(t, "Delete")
+		c.Press(t, "Delete")
 		return
 	}
-	c.do(t, "Input.insertText", params{"text": text}, nil)
+	c.Do(t, "Input.insertText", Params{"text": text}, nil)
 }
 
-// press presses a key, with modifiers of the sum alt 1, ctrl 2, meta 4, shift 8.
-func (c *chromium) press(t *testing.T, key string, modifiers ...int) {
+// Press presses a key, with modifiers of the sum alt 1, ctrl 2, meta 4, shift 8.
+func (c *Chromium) Press(t *testing.T, key string, modifiers ...int) {
 	t.Helper()
 	codes := map[string]int{
 		"Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36, "ArrowUp": 38, "ArrowDown": 40, "Delete": 46, "Tab": 9,
 	}
-	p := params{"type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+	p := Params{"type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
 	switch key {
 	case "Enter":
 		p["text"] = "\r"
@@ -201,36 +207,36 @@ func (c *chromium) press(t *testing.T, key string, modifiers ...int) {
 	for _, m := range modifiers {
 		p["modifiers"] = m
 	}
-	c.do(t, "Input.dispatchKeyEvent", p, nil)
+	c.Do(t, "Input.dispatchKeyEvent", p, nil)
 	delete(p, "text")
 	p["type"] = "keyUp"
-	c.do(t, "Input.dispatchKeyEvent", p, nil)
+	c.Do(t, "Input.dispatchKeyEvent", p, nil)
 }
 
-// text is the text content of an element.
-func (c *chromium) text(t *testing.T, selector string) string {
+// Text is the text content of an element.
+func (c *Chromium) Text(t *testing.T, selector string) string {
 	t.Helper()
 	var text string
-	c.eval(t, fmt.Sprintf(`document.querySelector(%q).textContent`, selector), &text)
+	c.Eval(t, fmt.Sprintf(`document.querySelector(%q).textContent`, selector), &text)
 	return strings.TrimSpace(text)
 }
 
-// awaitText waits until the text of an element contains what is given.
-func (c *chromium) awaitText(t *testing.T, selector, text string) {
+// AwaitText waits until the text of an element contains what is given.
+func (c *Chromium) AwaitText(t *testing.T, selector, text string) {
 	t.Helper()
-	waitFor(t, c, fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, selector, text))
+	WaitFor(t, c, fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, selector, text))
 }
 
-// media sets what the person in front of the browser prefers.
-func (c *chromium) media(t *testing.T, feature, value string) {
+// Media sets what the person in front of the browser prefers.
+func (c *Chromium) Media(t *testing.T, feature, value string) {
 	t.Helper()
-	c.do(t, "Emulation.setEmulatedMedia", params{"features": []params{{"name": feature, "value": value}}}, nil)
+	c.Do(t, "Emulation.setEmulatedMedia", Params{"features": []Params{{"name": feature, "value": value}}}, nil)
 }
 
-// capture makes a picture of the window.
-func (c *chromium) capture(t *testing.T) []byte {
+// Capture makes a picture of the window.
+func (c *Chromium) Capture(t *testing.T) []byte {
 	t.Helper()
 	var picture struct{ Data []byte }
-	c.do(t, "Page.captureScreenshot", params{"format": "png"}, &picture)
+	c.Do(t, "Page.captureScreenshot", Params{"format": "png"}, &picture)
 	return picture.Data
 }

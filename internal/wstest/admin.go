@@ -1,4 +1,4 @@
-package caddywebsocket
+package wstest
 
 import (
 	"bytes"
@@ -12,12 +12,12 @@ import (
 	"testing"
 )
 
-// call calls the admin API.
-func (p *process) call(method, path string, body []byte) (status int, answer string, err error) {
+// Call calls the admin API.
+func (p *Process) Call(method, path string, body []byte) (status int, answer string, err error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return net.Dial("unix", p.admin)
+			return net.Dial("unix", p.AdminSocket)
 		},
 	}}
 	req, err := http.NewRequest(method, "http://caddy"+path, bytes.NewReader(body))
@@ -34,29 +34,29 @@ func (p *process) call(method, path string, body []byte) (status int, answer str
 	return res.StatusCode, string(message), err
 }
 
-// get asks the admin API for something that must be there.
-func (p *process) get(t testing.TB, path string) string {
+// Get asks the admin API for something that must be there.
+func (p *Process) Get(t testing.TB, path string) string {
 	t.Helper()
-	status, answer, err := p.call(http.MethodGet, path, nil)
+	status, answer, err := p.Call(http.MethodGet, path, nil)
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("%s: status %d, %v", path, status, err)
 	}
 	return answer
 }
 
-// post calls the admin API for something that must work.
-func (p *process) post(path string, body []byte) error {
-	status, answer, err := p.call(http.MethodPost, path, body)
+// Post calls the admin API for something that must work.
+func (p *Process) Post(path string, body []byte) error {
+	status, answer, err := p.Call(http.MethodPost, path, body)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("%s: status %d: %s", path, status, answer)
 	}
 	return err
 }
 
-// listed asks the admin API for sessions.
-func (p *process) listed(t *testing.T, query string) []map[string]any {
+// Sessions asks the admin API for sessions.
+func (p *Process) Sessions(t *testing.T, query string) []map[string]any {
 	t.Helper()
-	status, answer, err := p.call(http.MethodGet, "/websocket/sessions"+query, nil)
+	status, answer, err := p.Call(http.MethodGet, "/websocket/sessions"+query, nil)
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("%s: status %d, %v: %s", query, status, err, answer)
 	}
@@ -67,21 +67,21 @@ func (p *process) listed(t *testing.T, query string) []map[string]any {
 	return list
 }
 
-// memstats are those of the process after a collection.
-func (p *process) memstats(t testing.TB) runtime.MemStats {
+// MemStats are those of the process after a collection.
+func (p *Process) MemStats(t testing.TB) runtime.MemStats {
 	t.Helper()
-	p.get(t, "/debug/pprof/heap?gc=1")
+	p.Get(t, "/debug/pprof/heap?gc=1")
 	var vars struct{ Memstats runtime.MemStats }
-	if err := json.Unmarshal([]byte(p.get(t, "/debug/vars")), &vars); err != nil {
+	if err := json.Unmarshal([]byte(p.Get(t, "/debug/vars")), &vars); err != nil {
 		t.Fatal(err)
 	}
 	return vars.Memstats
 }
 
-// closes closes sessions and makes sure that it was so many.
-func (p *process) closes(t *testing.T, what string, want int) {
+// CloseSessions closes sessions and makes sure that it was so many.
+func (p *Process) CloseSessions(t *testing.T, what string, want int) {
 	t.Helper()
-	status, answer, err := p.call(http.MethodDelete, "/websocket/sessions"+what, nil)
+	status, answer, err := p.Call(http.MethodDelete, "/websocket/sessions"+what, nil)
 	var got struct{ Closing int }
 	if err == nil {
 		err = json.Unmarshal([]byte(answer), &got)

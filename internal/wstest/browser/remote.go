@@ -1,4 +1,4 @@
-package caddywebsocket
+package browser
 
 import (
 	"bufio"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // A remote controls a browser: the DevTools protocol of Chromium and WebDriver
@@ -45,7 +46,7 @@ func startBrowser(t *testing.T, listening *regexp.Regexp, path string, events fu
 	ctx, stop := context.WithCancel(context.Background())
 	process := exec.CommandContext(ctx, cmd[0], cmd[1:]...)
 	process.Cancel = func() error { return process.Process.Signal(os.Interrupt) }
-	process.WaitDelay = patience
+	process.WaitDelay = wstest.Timeout
 	output, err := process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func startBrowser(t *testing.T, listening *regexp.Regexp, path string, events fu
 		return newRemote(t, url+path, events)
 	case <-ended:
 		t.Fatalf("the browser ended:\n%s", said.String())
-	case <-time.After(3 * patience): // a first start reads much from the disk
+	case <-time.After(3 * wstest.Timeout): // a first start reads much from the disk
 		t.Fatal("the browser doesn't listen")
 	}
 	return nil
@@ -126,7 +127,7 @@ func (r *remote) read() {
 
 // call sends a command and puts what comes back into result unless that is nil.
 func (r *remote) call(session, method string, params, result any) error {
-	m, err := r.send(session, method, mustJSON(params))
+	m, err := r.send(session, method, wstest.JSON(params))
 	if err != nil {
 		return fmt.Errorf("%s: %w", method, err)
 	}

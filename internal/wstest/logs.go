@@ -1,4 +1,4 @@
-package caddywebsocket
+package wstest
 
 import (
 	"bytes"
@@ -13,28 +13,28 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// A logBuffer holds what Caddy logs in one test.
-type logBuffer struct {
+// A LogBuffer holds what Caddy logs in one test.
+type LogBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (b *logBuffer) Write(p []byte) (int, error) {
+func (b *LogBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.Write(p)
 }
 
-func (b *logBuffer) Close() error { return nil }
+func (b *LogBuffer) Close() error { return nil }
 
-func (b *logBuffer) String() string {
+func (b *LogBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
 
-// entries are the log entries with the given message.
-func (b *logBuffer) entries(msg string) []map[string]any {
+// Entries are the log entries with the given message.
+func (b *LogBuffer) Entries(msg string) []map[string]any {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var entries []map[string]any
@@ -47,17 +47,17 @@ func (b *logBuffer) entries(msg string) []map[string]any {
 	return entries
 }
 
-// await waits for n log entries with the given message.
-func (b *logBuffer) await(t *testing.T, msg string, n int) []map[string]any {
+// Await waits for n log entries with the given message.
+func (b *LogBuffer) Await(t *testing.T, msg string, n int) []map[string]any {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	for {
-		if entries := b.entries(msg); len(entries) >= n {
+		if entries := b.Entries(msg); len(entries) >= n {
 			return entries
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("%d entries %q in the log, want %d", len(b.entries(msg)), msg, n)
+			t.Fatalf("%d entries %q in the log, want %d", len(b.Entries(msg)), msg, n)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -92,14 +92,14 @@ func (l testLog) OpenWriter() (io.WriteCloser, error) {
 	if !ok {
 		return nil, fmt.Errorf("no test %s", l.Test)
 	}
-	return buffer.(*logBuffer), nil
+	return buffer.(*LogBuffer), nil
 }
 
-// lastAccess waits for one more access log entry than there were before and
+// LastAccess waits for one more access log entry than there were before and
 // gives it, and its websocket object.
-func (s *server) lastAccess(t *testing.T, before int) (entry, socket map[string]any) {
+func (s *Server) LastAccess(t *testing.T, before int) (entry, socket map[string]any) {
 	t.Helper()
-	entries := s.logs.await(t, "handled request", before+1)
+	entries := s.Logs.Await(t, "handled request", before+1)
 	entry = entries[len(entries)-1]
 	socket, _ = entry["websocket"].(map[string]any)
 	if socket == nil {

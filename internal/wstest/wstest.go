@@ -1,4 +1,11 @@
-package caddywebsocket
+// Package wstest is the kit for tests of sockets: Caddy in the test's process or in
+// one of its own, clients and applications that see and send single frames on
+// HTTP/1.1, HTTP/2 and HTTP/3, and a notation for what they exchange.
+//
+// Caddy has whatever handlers the test binary imports. Only one Caddy can run in a
+// process, so tests that start it don't run side by side; the subtests of one that
+// has started it may.
+package wstest
 
 import (
 	"crypto/ecdsa"
@@ -20,26 +27,27 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-// runTests is what TestMain of a package has to call. It runs the tests or, in a
+// Main is what TestMain of a package has to call. It runs the tests or, in a
 // process that a test has started, Caddy.
-func runTests(m *testing.M) {
+func Main(m *testing.M) {
 	if os.Getenv(asCaddy) != "" {
 		caddycmd.Main()
 	}
 	caddy.RegisterModule(testLog{})
 	var err error
-	if tempDir, err = os.MkdirTemp("", "caddy-websocket"); err != nil {
+	if TempDir, err = os.MkdirTemp("", "caddy-websocket"); err != nil {
 		panic(err)
 	}
 	// Whatever of the storage Caddy uses goes there, too.
-	os.Setenv("XDG_DATA_HOME", tempDir)
-	os.Setenv("XDG_CONFIG_HOME", tempDir)
+	os.Setenv("XDG_DATA_HOME", TempDir)
+	os.Setenv("XDG_CONFIG_HOME", TempDir)
 	code := m.Run()
-	os.RemoveAll(tempDir)
+	os.RemoveAll(TempDir)
 	os.Exit(code)
 }
 
-var tempDir string
+// TempDir is removed when the tests have run.
+var TempDir string
 
 // certificate makes a certificate for 127.0.0.1 and localhost, once, and gives
 // the names of its files.
@@ -63,7 +71,7 @@ var certificate = sync.OnceValues(func() (cert, key string) {
 	if err != nil {
 		panic(err)
 	}
-	cert, key = filepath.Join(tempDir, "cert.pem"), filepath.Join(tempDir, "key.pem")
+	cert, key = filepath.Join(TempDir, "cert.pem"), filepath.Join(TempDir, "key.pem")
 	for name, block := range map[string]*pem.Block{
 		cert: {Type: "CERTIFICATE", Bytes: der},
 		key:  {Type: "PRIVATE KEY", Bytes: pkcs8},
@@ -75,12 +83,13 @@ var certificate = sync.OnceValues(func() (cert, key string) {
 	return cert, key
 })
 
-// insecure is a client's TLS config for certificate.
-func insecure(protocols ...string) *tls.Config {
+// InsecureTLS is a client's TLS config for certificate.
+func InsecureTLS(protocols ...string) *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols}
 }
 
-func mustJSON(v any) []byte {
+// JSON encodes what can be encoded.
+func JSON(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
@@ -88,9 +97,9 @@ func mustJSON(v any) []byte {
 	return data
 }
 
-// skipWithout skips a test that needs what this machine doesn't have. In CI,
+// SkipWithout skips a test that needs what this machine doesn't have. In CI,
 // where nothing may be missing, it fails the test.
-func skipWithout(t *testing.T, what string) {
+func SkipWithout(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("not found: %s", what)
@@ -98,8 +107,8 @@ func skipWithout(t *testing.T, what string) {
 	t.Skipf("not found: %s", what)
 }
 
-// readFile reads a file of the repository.
-func readFile(t *testing.T, name string) string {
+// ReadFile reads a file of the repository.
+func ReadFile(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -108,5 +117,5 @@ func readFile(t *testing.T, name string) string {
 	return string(data)
 }
 
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+// Timeout is how long a test waits for what must come.
+const Timeout = 20 * time.Second

@@ -1,4 +1,4 @@
-package caddywebsocket
+package wstest
 
 import (
 	"bufio"
@@ -17,19 +17,19 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// connectFields are the header fields of an Extended CONNECT, or of what comes
+// ConnectFields are the header fields of an Extended CONNECT, or of what comes
 // close to one.
-func connectFields(s *server, method, protocol, path string, more ...string) []string {
+func ConnectFields(s *Server, method, protocol, path string, more ...string) []string {
 	return append([]string{
-		":method", method, ":protocol", protocol, ":scheme", "https", ":path", path, ":authority", s.secure,
+		":method", method, ":protocol", protocol, ":scheme", "https", ":path", path, ":authority", s.Secure,
 		"sec-websocket-version", "13",
 	}, more...)
 }
 
-// ask sends a request of the test's own wording over HTTP/2 or HTTP/3, whose
+// Ask sends a request of the test's own wording over HTTP/2 or HTTP/3, whose
 // stream ends with its header or stays open. It returns the status of the answer
 // and the body, if the server ends that.
-func (s *server) ask(t *testing.T, protocol string, ended bool, fields ...string) (status, body string) {
+func (s *Server) Ask(t *testing.T, protocol string, ended bool, fields ...string) (status, body string) {
 	t.Helper()
 	if protocol == "http2" {
 		return s.ask2(t, ended, fields...)
@@ -37,14 +37,14 @@ func (s *server) ask(t *testing.T, protocol string, ended bool, fields ...string
 	return s.ask3(t, ended, fields...)
 }
 
-func (s *server) ask2(t *testing.T, ended bool, fields ...string) (status, body string) {
+func (s *Server) ask2(t *testing.T, ended bool, fields ...string) (status, body string) {
 	t.Helper()
-	framer, conn := dialHTTP2(t, s)
+	framer, conn := DialHTTP2(t, s)
 	defer conn.Close()
-	var block hpackBuffer
-	block.write(fields...)
+	var block HeaderBlock
+	block.Add(fields...)
 	if err := framer.WriteHeaders(http2.HeadersFrameParam{
-		StreamID: 1, BlockFragment: block.p, EndHeaders: true, EndStream: ended,
+		StreamID: 1, BlockFragment: block.Bytes, EndHeaders: true, EndStream: ended,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -70,9 +70,9 @@ func (s *server) ask2(t *testing.T, ended bool, fields ...string) (status, body 
 	}
 }
 
-func (s *server) ask3(t *testing.T, ended bool, fields ...string) (status, body string) {
+func (s *Server) ask3(t *testing.T, ended bool, fields ...string) (status, body string) {
 	t.Helper()
-	conn, err := quic.DialAddr(t.Context(), s.h3Address(t), insecure("h3"), nil)
+	conn, err := quic.DialAddr(t.Context(), s.HTTP3Address(t), InsecureTLS("h3"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func (s *server) ask3(t *testing.T, ended bool, fields ...string) (status, body 
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream.SetDeadline(time.Now().Add(patience))
+	stream.SetDeadline(time.Now().Add(Timeout))
 	var block bytes.Buffer
 	encoder := qpack.NewEncoder(&block)
 	for i := 0; i < len(fields); i += 2 {
@@ -116,15 +116,15 @@ func (s *server) ask3(t *testing.T, ended bool, fields ...string) (status, body 
 	return status, body
 }
 
-// dialHTTP2 opens a connection whose frames the test reads and writes itself.
-func dialHTTP2(t *testing.T, s *server) (*http2.Framer, *tls.Conn) {
+// DialHTTP2 opens a connection whose frames the test reads and writes itself.
+func DialHTTP2(t *testing.T, s *Server) (*http2.Framer, *tls.Conn) {
 	t.Helper()
-	conn, err := tls.Dial("tcp", s.secure, insecure("h2"))
+	conn, err := tls.Dial("tcp", s.Secure, InsecureTLS("h2"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(Timeout))
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		t.Fatal(err)
 	}
@@ -136,15 +136,16 @@ func dialHTTP2(t *testing.T, s *server) (*http2.Framer, *tls.Conn) {
 	return framer, conn
 }
 
-// An hpackBuffer is a block of header fields, all of them literal.
-type hpackBuffer struct{ p []byte }
+// An HeaderBlock is a block of header fields, all of them literal.
+type HeaderBlock struct{ Bytes []byte }
 
-func (b *hpackBuffer) Write(p []byte) (int, error) {
-	b.p = append(b.p, p...)
+func (b *HeaderBlock) Write(p []byte) (int, error) {
+	b.Bytes = append(b.Bytes, p...)
 	return len(p), nil
 }
 
-func (b *hpackBuffer) write(fields ...string) {
+// Add appends fields, each a name and a value.
+func (b *HeaderBlock) Add(fields ...string) {
 	encoder := hpack.NewEncoder(b)
 	for i := 0; i < len(fields); i += 2 {
 		_ = encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})

@@ -1,4 +1,4 @@
-package caddywebsocket
+package wstest
 
 import (
 	"bufio"
@@ -18,24 +18,24 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// dial opens a socket at path over the named protocol. The header fields are
+// Dial opens a socket at path over the named protocol. The header fields are
 // those of the request beyond what a handshake needs.
-func (s *server) dial(t *testing.T, protocol, path string, header ...string) *peer {
+func (s *Server) Dial(t *testing.T, protocol, path string, header ...string) *Peer {
 	t.Helper()
-	p := s.attempt(t, protocol, path, header...)
+	p := s.TryDial(t, protocol, path, header...)
 	want := http.StatusOK
-	if p.res.ProtoMajor == 1 {
+	if p.Response.ProtoMajor == 1 {
 		want = http.StatusSwitchingProtocols
 	}
-	if p.res.StatusCode != want {
-		t.Fatalf("%s: status is %d, want %d", protocol, p.res.StatusCode, want)
+	if p.Response.StatusCode != want {
+		t.Fatalf("%s: status is %d, want %d", protocol, p.Response.StatusCode, want)
 	}
 	return p
 }
 
-// attempt is dial that takes any answer. A field with the value "-" is left
+// TryDial is Dial that takes any answer. A field with the value "-" is left
 // out, one that stands twice is sent twice.
-func (s *server) attempt(t *testing.T, protocol, path string, header ...string) *peer {
+func (s *Server) TryDial(t *testing.T, protocol, path string, header ...string) *Peer {
 	t.Helper()
 	h := http.Header{"Sec-Websocket-Version": {"13"}}
 	if protocol == "http1" || protocol == "tls" {
@@ -54,7 +54,7 @@ func (s *server) attempt(t *testing.T, protocol, path string, header ...string) 
 			h.Add(name, header[i+1])
 		}
 	}
-	p := &peer{t: t, name: protocol}
+	p := &Peer{T: t, Name: protocol}
 	switch protocol {
 	case "http1", "tls":
 		p.connect1(s, path, h)
@@ -65,35 +65,35 @@ func (s *server) attempt(t *testing.T, protocol, path string, header ...string) 
 	default:
 		t.Fatalf("unknown protocol %q", protocol)
 	}
-	t.Cleanup(func() { p.rw.Close() })
+	t.Cleanup(func() { p.Conn.Close() })
 	return p
 }
 
-func (p *peer) connect1(s *server, path string, h http.Header) {
-	p.t.Helper()
-	address := s.plain
-	if p.name == "tls" {
-		address = s.secure
+func (p *Peer) connect1(s *Server, path string, h http.Header) {
+	p.T.Helper()
+	address := s.Plain
+	if p.Name == "tls" {
+		address = s.Secure
 	}
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
-	if p.name == "tls" {
-		conn = tls.Client(conn, insecure("http/1.1"))
+	if p.Name == "tls" {
+		conn = tls.Client(conn, InsecureTLS("http/1.1"))
 	}
-	p.rw, p.deadline = conn, conn.SetReadDeadline
-	p.br = bufio.NewReader(conn)
+	p.Conn, p.SetReadDeadline = conn, conn.SetReadDeadline
+	p.Reader = bufio.NewReader(conn)
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", path, address)
 	h.Write(&b)
 	b.WriteString("\r\n")
 	if _, err := conn.Write(b.Bytes()); err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
-	conn.SetReadDeadline(time.Now().Add(patience))
-	if p.res, err = http.ReadResponse(p.br, nil); err != nil {
-		p.t.Fatal(err)
+	conn.SetReadDeadline(time.Now().Add(Timeout))
+	if p.Response, err = http.ReadResponse(p.Reader, nil); err != nil {
+		p.T.Fatal(err)
 	}
 }
 
@@ -115,48 +115,48 @@ func (s h2Socket) Close() error {
 	return nil
 }
 
-func (p *peer) connect2(s *server, path string, h http.Header) {
-	p.t.Helper()
+func (p *Peer) connect2(s *Server, path string, h http.Header) {
+	p.T.Helper()
 	r, w := io.Pipe()
-	own := &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}
+	own := &http2.Transport{TLSClientConfig: InsecureTLS("h2"), DisableCompression: true}
 	transport := own
 	if s.shared != nil {
 		own, transport = nil, s.shared.h2
 	}
-	req, err := http.NewRequest(http.MethodConnect, "https://"+s.secure+path, r)
+	req, err := http.NewRequest(http.MethodConnect, "https://"+s.Secure+path, r)
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 	req.Header = h
 	req.Header[":protocol"] = []string{"websocket"}
-	if p.res, err = transport.RoundTrip(req); err != nil {
-		p.t.Fatal(err)
+	if p.Response, err = transport.RoundTrip(req); err != nil {
+		p.T.Fatal(err)
 	}
-	p.rw = h2Socket{p.res.Body, w, own}
-	p.br = bufio.NewReader(p.res.Body)
+	p.Conn = h2Socket{p.Response.Body, w, own}
+	p.Reader = bufio.NewReader(p.Response.Body)
 	// A body has no deadline, but closing it ends a read.
 	var timer *time.Timer
-	p.deadline = func(at time.Time) error {
+	p.SetReadDeadline = func(at time.Time) error {
 		if timer != nil {
 			timer.Stop()
 		}
-		timer = time.AfterFunc(time.Until(at), func() { p.res.Body.Close() })
+		timer = time.AfterFunc(time.Until(at), func() { p.Response.Body.Close() })
 		return nil
 	}
-	p.t.Cleanup(func() {
+	p.T.Cleanup(func() {
 		if timer != nil {
 			timer.Stop()
 		}
 	})
 }
 
-// h3Address asks the server where it serves HTTP/3, which Caddy begins to do only
+// HTTP3Address asks the server where it serves HTTP/3, which Caddy begins to do only
 // a moment after it has loaded the config.
-func (s *server) h3Address(t *testing.T) string {
+func (s *Server) HTTP3Address(t *testing.T) string {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: insecure(), DisableKeepAlives: true}}
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		res, err := client.Head("https://" + s.secure + "/no-socket")
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: InsecureTLS(), DisableKeepAlives: true}}
+	for deadline := time.Now().Add(Timeout); ; time.Sleep(time.Millisecond) {
+		res, err := client.Head("https://" + s.Secure + "/no-socket")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,9 +188,9 @@ func (s h3Socket) Close() error {
 	return s.transport.Close()
 }
 
-func (p *peer) connect3(s *server, path string, h http.Header) {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (p *Peer) connect3(s *Server, path string, h http.Header) {
+	p.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	var (
 		conn      *quic.Conn
@@ -201,30 +201,30 @@ func (p *peer) connect3(s *server, path string, h http.Header) {
 	if s.shared != nil {
 		client = s.shared.h3
 	} else {
-		conn, err = quic.DialAddr(ctx, s.h3Address(p.t), insecure("h3"), &quic.Config{MaxIdleTimeout: time.Minute})
+		conn, err = quic.DialAddr(ctx, s.HTTP3Address(p.T), InsecureTLS("h3"), &quic.Config{MaxIdleTimeout: time.Minute})
 		if err != nil {
-			p.t.Fatal(err)
+			p.T.Fatal(err)
 		}
 		transport = new(http3.Transport)
 		client = transport.NewClientConn(conn)
 	}
 	stream, err := client.OpenRequestStream(ctx)
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
-	req, err := http.NewRequest(http.MethodConnect, "https://"+s.secure+path, nil)
+	req, err := http.NewRequest(http.MethodConnect, "https://"+s.Secure+path, nil)
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 	req.Proto, req.Header = "websocket", h
 	if err := stream.SendRequestHeader(req); err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
-	if p.res, err = stream.ReadResponse(); err != nil {
-		p.t.Fatal(err)
+	if p.Response, err = stream.ReadResponse(); err != nil {
+		p.T.Fatal(err)
 	}
-	p.rw, p.deadline = h3Socket{stream, conn, transport}, stream.SetReadDeadline
-	p.br = bufio.NewReader(stream)
+	p.Conn, p.SetReadDeadline = h3Socket{stream, conn, transport}, stream.SetReadDeadline
+	p.Reader = bufio.NewReader(stream)
 }
 
 // A shared is one connection for many sockets.
@@ -233,11 +233,11 @@ type shared struct {
 	h3 *http3.ClientConn
 }
 
-// share has all HTTP/2 and HTTP/3 sockets to come share their connections.
-func (s *server) share(t *testing.T) {
+// ShareConnections has all HTTP/2 and HTTP/3 sockets to come share their connections.
+func (s *Server) ShareConnections(t *testing.T) {
 	t.Helper()
-	s.shared = &shared{h2: &http2.Transport{TLSClientConfig: insecure("h2"), DisableCompression: true}}
-	conn, err := quic.DialAddr(t.Context(), s.h3Address(t), insecure("h3"), &quic.Config{KeepAlivePeriod: time.Second})
+	s.shared = &shared{h2: &http2.Transport{TLSClientConfig: InsecureTLS("h2"), DisableCompression: true}}
+	conn, err := quic.DialAddr(t.Context(), s.HTTP3Address(t), InsecureTLS("h3"), &quic.Config{KeepAlivePeriod: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

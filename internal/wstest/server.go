@@ -1,4 +1,4 @@
-package caddywebsocket
+package wstest
 
 import (
 	"encoding/json"
@@ -19,45 +19,45 @@ import (
 	_ "github.com/seed-21dbdb71/caddy-websocket/http2"
 )
 
-// A server is Caddy in this process with one site on plain HTTP and on HTTPS.
-type server struct {
-	plain, secure string // addresses
-	logs          *logBuffer
-	name          string  // of logs
+// A Server is Caddy in this process with one site on plain HTTP and on HTTPS.
+type Server struct {
+	Plain, Secure string // addresses
+	Logs          *LogBuffer
+	LogName       string  // for Config
 	shared        *shared // nil: each HTTP/2 and HTTP/3 socket has a connection of its own
 }
 
 var servers atomic.Int64
 
-// start runs Caddy with a site of the given directives until the test ends.
-func start(t testing.TB, site string) *server {
+// Start runs Caddy with a site of the given directives until the test ends.
+func Start(t testing.TB, site string) *Server {
 	t.Helper()
-	return startGlobal(t, "", site)
+	return StartGlobal(t, "", site)
 }
 
-// startGlobal is start with global options.
-func startGlobal(t testing.TB, global, site string) *server {
+// StartGlobal is Start with global options.
+func StartGlobal(t testing.TB, global, site string) *Server {
 	t.Helper()
-	s := &server{logs: new(logBuffer), name: fmt.Sprintf("%s#%d", t.Name(), servers.Add(1))}
-	logBuffers.Store(s.name, s.logs)
-	s.reload(t, global, site)
+	s := &Server{Logs: new(LogBuffer), LogName: fmt.Sprintf("%s#%d", t.Name(), servers.Add(1))}
+	logBuffers.Store(s.LogName, s.Logs)
+	s.Reload(t, global, site)
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping: %v", err)
 		}
-		logBuffers.Delete(s.name)
+		logBuffers.Delete(s.LogName)
 	})
 	return s
 }
 
-// reload replaces the config; addresses stay.
-func (s *server) reload(t testing.TB, global, site string) {
+// Reload replaces the config; addresses stay.
+func (s *Server) Reload(t testing.TB, global, site string) {
 	t.Helper()
-	s.load(t, config(t, s.name, global, site))
+	s.Load(t, Config(t, s.LogName, global, site))
 }
 
-// load is reload with a config in JSON.
-func (s *server) load(t testing.TB, config []byte) {
+// Load is Reload with a config in JSON.
+func (s *Server) Load(t testing.TB, config []byte) {
 	t.Helper()
 	if err := caddy.Load(config, true); err != nil {
 		t.Fatalf("loading: %v", err)
@@ -67,13 +67,13 @@ func (s *server) load(t testing.TB, config []byte) {
 		t.Fatal(err)
 	}
 	servers := app.(*caddyhttp.App).Servers
-	s.plain = servers["plain"].Listeners()[0].Addr().String()
-	s.secure = servers["secure"].Listeners()[0].Addr().String()
+	s.Plain = servers["plain"].Listeners()[0].Addr().String()
+	s.Secure = servers["secure"].Listeners()[0].Addr().String()
 }
 
-// config is the JSON of a config in which the site is served on a port of its
+// Config is the JSON of a config in which the site is served on a port of its
 // own with and without TLS.
-func config(t testing.TB, logs, global, site string) []byte {
+func Config(t testing.TB, logs, global, site string) []byte {
 	t.Helper()
 	cert, key := certificate()
 	const head = `{
@@ -119,52 +119,52 @@ func config(t testing.TB, logs, global, site string) []byte {
 	if err := json.Unmarshal(cfg.Apps["http"], &app); err != nil {
 		t.Fatal(err)
 	}
-	app["servers"] = mustJSON(map[string]json.RawMessage{"plain": plain["srv0"], "secure": secure["srv0"]})
-	cfg.Apps["http"] = mustJSON(app)
-	return mustJSON(map[string]any{
+	app["servers"] = JSON(map[string]json.RawMessage{"plain": plain["srv0"], "secure": secure["srv0"]})
+	cfg.Apps["http"] = JSON(app)
+	return JSON(map[string]any{
 		"admin":   map[string]any{"disabled": true, "config": map[string]any{"persist": false}},
 		"logging": cfg.Logging,
 		"apps":    cfg.Apps,
 	})
 }
 
-// startForOthers is start for clients in other processes. Caddy may start its
-// HTTP app before its TLS app. Both have started when start returns, but nothing
+// StartForOthers is Start for clients in other processes. Caddy may start its
+// HTTP app before its TLS app. Both have started when Start returns, but nothing
 // that another process sends tells the race detector so: a request from here does.
-func startForOthers(t *testing.T, site string) *server {
+func StartForOthers(t *testing.T, site string) *Server {
 	t.Helper()
-	s := start(t, site)
-	s.attempt(t, "http1", "/")
+	s := Start(t, site)
+	s.TryDial(t, "http1", "/")
 	return s
 }
 
-// onEveryProtocol runs f on all protocols, over one server with the given site.
-func onEveryProtocol(t *testing.T, site string, f func(t *testing.T, s *server, protocol string)) {
+// OnEveryProtocol runs f on all protocols, over one server with the given site.
+func OnEveryProtocol(t *testing.T, site string, f func(t *testing.T, s *Server, protocol string)) {
 	t.Helper()
-	s := start(t, site)
-	for _, protocol := range protocols {
+	s := Start(t, site)
+	for _, protocol := range Protocols {
 		t.Run(protocol, func(t *testing.T) { f(t, s, protocol) })
 	}
 }
 
-// fetch sends a plain request over the named protocol.
-func (s *server) fetch(t *testing.T, protocol, method, path string, header ...string) (*http.Response, string) {
+// Fetch sends a plain request over the named protocol.
+func (s *Server) Fetch(t *testing.T, protocol, method, path string, header ...string) (*http.Response, string) {
 	t.Helper()
-	url := "https://" + s.secure
+	url := "https://" + s.Secure
 	var transport http.RoundTripper
 	switch protocol {
 	case "http1":
-		url = "http://" + s.plain
+		url = "http://" + s.Plain
 		transport = &http.Transport{DisableCompression: true, DisableKeepAlives: true}
 	case "tls":
-		transport = &http.Transport{DisableCompression: true, DisableKeepAlives: true, TLSClientConfig: insecure("http/1.1")}
+		transport = &http.Transport{DisableCompression: true, DisableKeepAlives: true, TLSClientConfig: InsecureTLS("http/1.1")}
 	case "http2":
-		h2 := &http.Transport{DisableCompression: true, ForceAttemptHTTP2: true, TLSClientConfig: insecure("h2")}
+		h2 := &http.Transport{DisableCompression: true, ForceAttemptHTTP2: true, TLSClientConfig: InsecureTLS("h2")}
 		defer h2.CloseIdleConnections()
 		transport = h2
 	case "http3":
-		url = "https://" + s.h3Address(t)
-		h3 := &http3.Transport{DisableCompression: true, TLSClientConfig: insecure()}
+		url = "https://" + s.HTTP3Address(t)
+		h3 := &http3.Transport{DisableCompression: true, TLSClientConfig: InsecureTLS()}
 		defer h3.Close()
 		transport = h3
 	}
@@ -187,13 +187,13 @@ func (s *server) fetch(t *testing.T, protocol, method, path string, header ...st
 	return res, string(body)
 }
 
-// dialAll opens a socket on each protocol.
-func (s *server) dialAll(t *testing.T) []*peer {
+// DialAll opens a socket on each protocol.
+func (s *Server) DialAll(t *testing.T) []*Peer {
 	t.Helper()
-	var peers []*peer
-	for _, protocol := range protocols {
-		p := s.dial(t, protocol, "/")
-		p.echo(ws.OpText, "hello")
+	var peers []*Peer
+	for _, protocol := range Protocols {
+		p := s.Dial(t, protocol, "/")
+		p.Echo(ws.OpText, "hello")
 		peers = append(peers, p)
 	}
 	return peers

@@ -1,4 +1,4 @@
-package caddywebsocket
+package wstest
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// letters makes text of n bytes that doesn't repeat itself much.
-func letters(n int) string {
+// Letters makes text of n bytes that doesn't repeat itself much.
+func Letters(n int) string {
 	var b strings.Builder
 	for i := 0; b.Len() < n; i++ {
 		b.WriteString(strconv.Itoa(i * 7919))
@@ -20,16 +20,16 @@ func letters(n int) string {
 	return b.String()[:n]
 }
 
-// noise makes n bytes that can't be compressed.
-func noise(n int) string {
+// Noise makes n bytes that can't be compressed.
+func Noise(n int) string {
 	random := mathrand.NewChaCha8([32]byte{})
 	p := make([]byte, n)
 	random.Read(p)
 	return string(p)
 }
 
-// records makes n bytes of the text that applications send most.
-func records(n int) string {
+// Records makes n bytes of the text that applications send most.
+func Records(n int) string {
 	var b strings.Builder
 	for i := 0; b.Len() < n; i++ {
 		fmt.Fprintf(&b, `{"id":%d,"symbol":"%s","price":%.2f,"active":%t},`,
@@ -45,8 +45,8 @@ const (
 	inflateTail = flushed + "\x01\x00\x00\xff\xff"
 )
 
-// deflateMessage compresses as a client does, into one frame's payload.
-func deflateMessage(message string) []byte {
+// Deflate compresses as a client does, into one frame's payload.
+func Deflate(message string) []byte {
 	var b bytes.Buffer
 	w, _ := flate.NewWriter(&b, flate.BestCompression)
 	w.Write([]byte(message))
@@ -54,8 +54,8 @@ func deflateMessage(message string) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte(flushed))
 }
 
-// inflateMessage undoes deflateMessage.
-func inflateMessage(t *testing.T, payload []byte) string {
+// Inflate undoes Deflate.
+func Inflate(t *testing.T, payload []byte) string {
 	t.Helper()
 	message, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader(inflateTail))))
 	if err != nil {
@@ -64,9 +64,9 @@ func inflateMessage(t *testing.T, payload []byte) string {
 	return string(message)
 }
 
-// inflateAll inflates a message. A block that is marked as the last doesn't end
+// TryInflate inflates a message. A block that is marked as the last doesn't end
 // it.
-func inflateAll(payload []byte) (message []byte, code int) {
+func TryInflate(payload []byte) (message []byte, code int) {
 	in := bytes.NewReader(append(bytes.Clone(payload), inflateTail...))
 	for in.Len() > len(inflateTail) || message == nil {
 		part, err := io.ReadAll(io.LimitReader(flate.NewReader(in), enough))

@@ -1,4 +1,4 @@
-package caddywebsocket
+package browser
 
 import (
 	"encoding/json"
@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// A firefox is a tab of Firefox.
-type firefox struct {
+// A Firefox is a tab of Firefox.
+type Firefox struct {
 	*remote
 	context string
 }
 
-func newFirefox(t *testing.T) *firefox {
+// NewFirefox opens a tab of Firefox.
+func NewFirefox(t *testing.T) *Firefox {
 	t.Helper()
 	path := findBrowser(t, "firefox-esr", "firefox")
 	profile := newProfile(t)
@@ -30,32 +31,34 @@ func newFirefox(t *testing.T) *firefox {
 	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := new(firefox)
+	f := new(Firefox)
 	f.remote = startBrowser(t, regexp.MustCompile(`^WebDriver BiDi listening on (ws://\S+)`), "/session",
 		func(string, json.RawMessage) {},
 		path, "--headless", "--no-remote", "--remote-debugging-port=0", "--profile", profile, "about:blank")
-	f.do(t, "session.new", params{
-		"capabilities": params{"alwaysMatch": params{"acceptInsecureCerts": true}},
+	f.do(t, "session.new", Params{
+		"capabilities": Params{"alwaysMatch": Params{"acceptInsecureCerts": true}},
 	}, nil)
 	var created struct{ Context string }
-	f.do(t, "browsingContext.create", params{"type": "tab"}, &created)
+	f.do(t, "browsingContext.create", Params{"type": "tab"}, &created)
 	f.context = created.Context
 	return f
 }
 
-func (f *firefox) do(t *testing.T, method string, p params, result any) {
+func (f *Firefox) do(t *testing.T, method string, p Params, result any) {
 	t.Helper()
 	if err := f.call("", method, p, result); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (f *firefox) open(t *testing.T, url string) {
+// Open implements [Tab].
+func (f *Firefox) Open(t *testing.T, url string) {
 	t.Helper()
-	f.do(t, "browsingContext.navigate", params{"context": f.context, "url": url, "wait": "complete"}, nil)
+	f.do(t, "browsingContext.navigate", Params{"context": f.context, "url": url, "wait": "complete"}, nil)
 }
 
-func (f *firefox) eval(t *testing.T, expression string, result any) {
+// Eval implements [Tab].
+func (f *Firefox) Eval(t *testing.T, expression string, result any) {
 	t.Helper()
 	var evaluated struct {
 		Type             string
@@ -63,10 +66,10 @@ func (f *firefox) eval(t *testing.T, expression string, result any) {
 		ExceptionDetails struct{ Text string }
 	}
 	// Values have a notation of their own here; as JSON they are one string.
-	f.do(t, "script.callFunction", params{
+	f.do(t, "script.callFunction", Params{
 		"functionDeclaration": "async () => JSON.stringify((await (" + expression + ")) ?? null)",
 		"awaitPromise":        true,
-		"target":              params{"context": f.context},
+		"target":              Params{"context": f.context},
 		"userActivation":      true,
 	}, &evaluated)
 	if evaluated.Type != "success" {

@@ -1,0 +1,156 @@
+package wstest
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asCaddy is the environment variable that makes the test binary Caddy.
+const asCaddy = "CADDY_WEBSOCKET_TEST_MAIN"
+
+// A Process is Caddy in a process of its own.
+type Process struct {
+	Server
+	Cmd         *exec.Cmd
+	AdminSocket string // the socket of its admin API
+	exited      chan error
+	Stderr      *LogBuffer
+	Stdout      *LogBuffer
+}
+
+// StartProcess runs Caddy with the given config until the test ends.
+func StartProcess(t testing.TB, global, site string) *Process {
+	t.Helper()
+	p := NewProcess("run", "--config", "-")
+	p.AdminSocket = filepath.Join(TempDir, rand.Text()) // a path that is short enough for a socket
+	p.Cmd.Stdin = bytes.NewReader(p.config(t, global, site))
+	p.Run(t, func(msg string) bool {
+		return p.Plain != "" && p.Secure != "" && msg == "serving initial configuration"
+	})
+	return p
+}
+
+// NewProcess prepares Caddy with the given arguments.
+func NewProcess(args ...string) *Process {
+	p := &Process{exited: make(chan error, 1), Stderr: new(LogBuffer), Stdout: new(LogBuffer)}
+	p.Cmd = exec.Command(os.Args[0], args...)
+	p.Cmd.Env = append(os.Environ(), asCaddy+"=1")
+	p.Cmd.Stdout = p.Stdout
+	return p
+}
+
+// Run runs the process until the test ends, and waits for the log message that
+// says it is ready.
+func (p *Process) Run(t testing.TB, isReady func(msg string) bool) {
+	t.Helper()
+	stderr, err := p.Cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	go func() {
+		p.watch(stderr, isReady, ready)
+		p.exited <- p.Cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.Cmd.Process.Kill()
+		if t.Failed() {
+			t.Logf("Caddy's log:\n%s", p.Stderr)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-p.exited:
+		t.Fatalf("Caddy ended: %v\n%s", err, p.Stderr)
+	case <-time.After(Timeout):
+		t.Fatal("Caddy doesn't start")
+	}
+}
+
+// watch reads Caddy's log, and from it the addresses that it listens on.
+func (p *Process) watch(stderr io.Reader, isReady func(msg string) bool, ready chan<- struct{}) {
+	var once sync.Once
+	lines := bufio.NewScanner(stderr)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		fmt.Fprintf(p.Stderr, "%s\n", lines.Bytes())
+		var e struct {
+			Msg    string
+			Input  string `json:"input_address"`
+			Actual string `json:"actual_address"`
+		}
+		json.Unmarshal(lines.Bytes(), &e)
+		switch {
+		case e.Msg == "port 0 listener" && strings.HasPrefix(e.Input, "127.0.0.1"):
+			p.Plain = e.Actual
+		case e.Msg == "port 0 listener":
+			p.Secure = e.Actual
+		}
+		if isReady(e.Msg) {
+			once.Do(func() { close(ready) })
+		}
+	}
+}
+
+// config is the config of the process: it logs to standard error and has an
+// admin API.
+func (p *Process) config(t testing.TB, global, site string) []byte {
+	t.Helper()
+	var cfg map[string]any
+	if err := json.Unmarshal(Config(t, "", global, site), &cfg); err != nil {
+		t.Fatal(err)
+	}
+	delete(cfg, "logging")
+	cfg["admin"] = map[string]any{"listen": "unix/" + p.AdminSocket, "config": map[string]any{"persist": false}}
+	return JSON(cfg)
+}
+
+// Reload replaces the config of the process.
+func (p *Process) Reload(t *testing.T, global, site string) {
+	t.Helper()
+	if err := p.Post("/load", p.config(t, global, site)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Terminate has the process exit as a service manager would. Windows has no
+// SIGTERM; there the admin API does it.
+func (p *Process) Terminate(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		go p.Post("/stop", nil)
+		return
+	}
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ExpectExit makes sure that the process ends, and well.
+func (p *Process) ExpectExit(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-p.exited:
+		if err != nil {
+			t.Errorf("Caddy ended: %v", err)
+		}
+	case <-time.After(Timeout):
+		t.Error("Caddy doesn't exit")
+	}
+}

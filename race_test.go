@@ -1,5 +1,0 @@
-//go:build race
-
-package caddywebsocket
-
-const raceDetector = true
