@@ -194,7 +194,7 @@ func endsByServer(t *testing.T, u *wstest.Upstream) map[string]passthroughEnd {
 			client.Send(ws.OpText, "hello") // reverse_proxy knows of a connection from when it copies
 			app.ExpectMasked(ws.OpText, "hello")
 			s.Reload(t, "", "log\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()+
-				"\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
+				" {\nstream_close_delay 1ms\n}\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
 			client.ExpectClose(1012, "")
 			client.AnswerClose(1012)
 		}}},
@@ -215,7 +215,7 @@ func TestEndsOfPassthrough(t *testing.T) {
 	maps.Copy(ends, endsByServer(t, u))
 	for name, c := range ends {
 		t.Run(name, func(t *testing.T) {
-			s := wstest.Start(t, "log\nwebsocket passthrough {\nallowed_origins *\n"+c.options+"\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+			s := wstest.Start(t, "log\nwebsocket passthrough {\nallowed_origins *\n"+c.options+"\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()+" {\nstream_close_delay 1ms\n}")
 			for _, protocol := range wstest.Protocols {
 				t.Run(protocol, func(t *testing.T) {
 					client, app := u.For(t).Tunnel(s, protocol)
