@@ -1,23 +1,7 @@
 package caddywebsocket
 
 import (
-	"encoding/json"
-	"testing"
-
 	"github.com/caddyserver/caddy/v2"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func activeContext() caddy.Context { return caddy.ActiveContext() }
-
-// loadBroken loads a config that fails when its apps start.
-func loadBroken(t *testing.T, s *wstest.Server, site string) error {
-	t.Helper()
-	var cfg map[string]any
-	if err := json.Unmarshal(wstest.Config(t, s.LogName, "", site), &cfg); err != nil {
-		t.Fatal(err)
-	}
-	servers := cfg["apps"].(map[string]any)["http"].(map[string]any)["servers"].(map[string]any)
-	servers["broken"] = map[string]any{"listen": []string{"192.0.2.1:1"}}
-	return caddy.Load(wstest.JSON(cfg), true)
-}

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files in testdata/adapt and the console's screenshot")
+var update = flag.Bool("update", false, "rewrite the golden files in testdata/adapt")
 
 // TestAdapt compares the Caddyfiles in testdata/adapt with the JSON, or the
 // error, that stands below each.

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestClientNetwork(t *testing.T) {
@@ -61,24 +59,5 @@ func TestLimitByNetwork(t *testing.T) {
 	}
 	if len(l.counts.clients) != 0 || l.counts.open != 0 {
 		t.Errorf("%d sockets of %v are left", l.counts.open, l.counts.clients)
-	}
-}
-
-// The address is that of {client_ip}, behind a trusted proxy as well.
-func TestMaxConnectionsByNetwork(t *testing.T) {
-	s := wstest.StartGlobal(t, "servers {\ntrusted_proxies static 127.0.0.1/8\n}", "websocket {\nmax_connections 10 1\n}")
-	for _, protocol := range wstest.Protocols {
-		closed := len(s.Logs.Entries("socket closed"))
-		p := s.Dial(t, protocol, "/", "X-Forwarded-For", "2001:db8::1")
-		for from, want := range map[string]int{"2001:db8::2": 503, "2001:db8:0:1::1": 0, "192.0.2.1": 0} {
-			q := s.TryDial(t, protocol, "/", "X-Forwarded-For", from)
-			if refused := q.Response.StatusCode == 503; refused != (want == 503) {
-				t.Errorf("%s: %s gets %d", protocol, from, q.Response.StatusCode)
-			} else if !refused {
-				q.CloseNormally()
-			}
-		}
-		p.CloseNormally()
-		s.Logs.Await(t, "socket closed", closed+3)
 	}
 }

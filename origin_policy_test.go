@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 const site = "https://example.com"
@@ -156,16 +155,5 @@ func TestNonBrowserOrigins(t *testing.T) {
 		if err != nil || !slices.Equal(policy.nonBrowser, test.want) {
 			t.Errorf("%q: got %q, %v, want %q", test.entries, policy.nonBrowser, err, test.want)
 		}
-	}
-}
-
-func TestNonBrowserOriginsAreLogged(t *testing.T) {
-	s := wstest.Start(t, "websocket {\nallowed_origins wss://example.com\n}")
-	entries := s.Logs.Entries("browsers never send this origin; if pages are to connect, list the one that browsers send, too")
-	if len(entries) != 2 { // one for each server
-		t.Fatalf("%d warnings, want 2", len(entries))
-	}
-	if e := entries[0]; e["level"] != "warn" || e["allowed_origins"] != "wss://example.com" || e["browsers_send"] != "https://example.com" {
-		t.Errorf("logged as %v", e)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // selfTests are requests that a proxy makes to http://internal:8080, and the
@@ -123,46 +122,5 @@ func TestSelfOriginOfPlainSite(t *testing.T) {
 	}
 	if got := selfOrigin(r); got != (origin{"https", "internal", "443"}) {
 		t.Errorf("not trusted: got %v", got)
-	}
-}
-
-// What Caddy's own configuration trusts decides.
-func TestSelfBehindProxies(t *testing.T) {
-	const site = "websocket {\nallowed_origins self\n}\nrespond /no-socket 204"
-	chain := []string{
-		"X-Forwarded-For", "203.0.113.9, 198.51.100.7, 127.0.0.2", "X-Forwarded-Proto", "http, https, http",
-		"X-Forwarded-Host", "evil.example, app.example, internal",
-	}
-	single := []string{"X-Forwarded-For", "198.51.100.7", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "app.example"}
-	for _, test := range []struct {
-		name, servers string
-		header        []string
-		want          bool
-	}{
-		{"untrusted", "", single, false},
-		{"others are trusted", "trusted_proxies static 10.0.0.0/8", single, false},
-		{"trusted", "trusted_proxies static 127.0.0.1/8", single, true},
-		{"strict", "trusted_proxies static 127.0.0.1/8\ntrusted_proxies_strict", single, true},
-		{"chain, strict", "trusted_proxies static 127.0.0.1/8\ntrusted_proxies_strict", chain, true},
-		{"chain", "trusted_proxies static 127.0.0.1/8", chain, false},
-		{"chain, untrusted", "", chain, false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			global := ""
-			if test.servers != "" {
-				global = "servers {\n" + test.servers + "\n}"
-			}
-			s := wstest.StartGlobal(t, global, site)
-			for _, protocol := range wstest.Protocols {
-				p := s.TryDial(t, protocol, "/", append([]string{"Origin", "https://app.example"}, test.header...)...)
-				if refused := p.Response.StatusCode == http.StatusForbidden; refused == test.want {
-					t.Errorf("%s: status %d", protocol, p.Response.StatusCode)
-				}
-				p = s.TryDial(t, protocol, "/", append([]string{"Origin", "https://other.example"}, test.header...)...)
-				if p.Response.StatusCode != http.StatusForbidden {
-					t.Errorf("%s: status %d for another origin", protocol, p.Response.StatusCode)
-				}
-			}
-		})
 	}
 }

@@ -8,8 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // Call calls the admin API.
@@ -51,6 +54,44 @@ func (p *Process) Post(path string, body []byte) error {
 		err = fmt.Errorf("%s: status %d: %s", path, status, answer)
 	}
 	return err
+}
+
+// CloseSessions closes the sessions of this process that match the query, as the
+// admin API does.
+func CloseSessions(t testing.TB, query string) {
+	t.Helper()
+	if status, answer := callSessions(t, http.MethodDelete, query); status != http.StatusOK {
+		t.Fatalf("%s: status %d: %s", query, status, answer)
+	}
+}
+
+// Sessions are the open ones of this process, as the admin API lists them.
+func Sessions(t testing.TB, query string) []map[string]any {
+	t.Helper()
+	status, answer := callSessions(t, http.MethodGet, query)
+	if status != http.StatusOK {
+		t.Fatalf("%s: status %d: %s", query, status, answer)
+	}
+	var list []map[string]any
+	if err := json.Unmarshal([]byte(answer), &list); err != nil {
+		t.Fatalf("%s: %v in %s", query, err, answer)
+	}
+	return list
+}
+
+// callSessions calls the handler that Caddy would mount in its admin API.
+func callSessions(t testing.TB, method, query string) (status int, answer string) {
+	t.Helper()
+	module, err := caddy.GetModule("admin.api.websocket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(method, "/websocket/sessions"+query, nil)
+	if err := module.New().(caddy.AdminRouter).Routes()[0].Handler.ServeHTTP(w, r); err != nil {
+		t.Fatal(err)
+	}
+	return w.Code, w.Body.String()
 }
 
 // Sessions asks the admin API for sessions.

@@ -25,8 +25,8 @@ func (p *Peer) ReadMessage() (op ws.Opcode, payload []byte, frames int) {
 	}
 }
 
-// longestFrame is the longest message that an echo sends in one frame.
-const longestFrame = 64 << 10
+// LongestFrame is the longest message that an echo sends in one frame.
+const LongestFrame = 64 << 10
 
 // ReadEvent receives a whole message or a control frame between two. The echo of
 // a message that breaks off in a Close is left out.
@@ -47,7 +47,7 @@ func (p *Peer) ReadEvent() (first byte, payload []byte) {
 		p.partial.Payload = append(p.partial.Payload, f.Payload...)
 		if f.First&ws.FinBit != 0 {
 			first, payload = p.partial.First|ws.FinBit, p.partial.Payload
-			if frames > 1 && len(payload) <= longestFrame {
+			if frames > 1 && len(payload) <= LongestFrame {
 				p.T.Errorf("%s: %d bytes came in %d frames", p.Name, len(payload), frames)
 			}
 			p.partial = nil

@@ -1,0 +1,12 @@
+// Package examples holds the tests of the examples.
+package examples
+
+import (
+	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+
+	_ "github.com/seed-21dbdb71/caddy-websocket"
+)
+
+func TestMain(m *testing.M) { wstest.Main(m) }

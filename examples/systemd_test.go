@@ -1,0 +1,73 @@
+package examples
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+)
+
+const unitFile = "systemd/caddy.service"
+
+func TestExampleSystemd(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		wstest.SkipWithout(t, "systemd-analyze in the PATH")
+	}
+	// It wants the binary to be there.
+	unit := filepath.Join(t.TempDir(), "caddy.service")
+	writeFile(t, unit, strings.ReplaceAll(wstest.ReadFile(t, unitFile), "/usr/bin/caddy", os.Args[0]))
+	output, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput()
+	if err != nil || len(output) > 0 {
+		t.Errorf("verifying: %v\n%s", err, output)
+	}
+	// Of 10, up to 5 is "OK" to it, and a unit that hardens nothing has over 9.
+	output, err = exec.Command(analyze, "security", "--no-pager", "--offline=true", "--threshold=25", unit).CombinedOutput()
+	if err != nil {
+		t.Errorf("exposed: %v\n%s", err, output)
+	}
+}
+
+// The commands of the unit are Caddy's, and it tells systemd when it serves and
+// when it stops.
+func TestExampleSystemdNotifies(t *testing.T) {
+	unit := wstest.ReadFile(t, unitFile)
+	dir := t.TempDir()
+	caddyfile := filepath.Join(dir, "Caddyfile")
+	writeFile(t, caddyfile, "{\n\tadmin off\n}\n\nhttp://127.0.0.1:0 {\n\twebsocket\n}\n")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(wstest.TempDir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	start := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/caddy (.+)$`).FindStringSubmatch(unit)
+	if start == nil {
+		t.Fatal("no ExecStart")
+	}
+	arguments := strings.Fields(strings.Replace(start[1], "/etc/caddy/Caddyfile", caddyfile, 1))
+	p := wstest.NewProcess(arguments...)
+	p.Cmd.Env = append(p.Cmd.Env, "NOTIFY_SOCKET="+socket.LocalAddr().String())
+	for _, m := range regexp.MustCompile(`(?m)^Environment=(.+)$`).FindAllStringSubmatch(unit, -1) {
+		p.Cmd.Env = append(p.Cmd.Env, strings.Fields(strings.ReplaceAll(m[1], "/var/lib/caddy", dir))...)
+	}
+	p.Run(t, func(msg string) bool { return msg == "serving initial configuration" })
+	for _, state := range []string{"READY=1", "STOPPING=1"} {
+		socket.SetReadDeadline(time.Now().Add(wstest.Timeout))
+		for said := ""; !strings.Contains(said, state); {
+			buf := make([]byte, 1024)
+			n, err := socket.Read(buf)
+			if err != nil {
+				t.Fatalf("waiting for %s: %v\n%s", state, err, p.Stderr)
+			}
+			said = string(buf[:n])
+		}
+		p.Terminate(t)
+	}
+	p.ExpectExit(t)
+}
