@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 

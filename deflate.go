@@ -7,6 +7,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/klauspost/compress/flate"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/quic-go/quic-go/http3"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 

@@ -192,7 +192,7 @@ func endsByServer(t *testing.T, u *upstream) map[string]passthroughEnd {
 			client.send(ws.OpText, "hello") // reverse_proxy knows of a connection from when it copies
 			app.expectMasked(ws.OpText, "hello")
 			s.reload(t, "", "log\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()+
-				"\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
+				" {\nstream_close_delay 1ms\n}\nheader X-Config "+time.Now().Format(time.RFC3339Nano))
 			client.expectClose(1012, "")
 			client.answerClose(1012)
 		}}},
@@ -213,7 +213,7 @@ func TestEndsOfPassthrough(t *testing.T) {
 	maps.Copy(ends, endsByServer(t, u))
 	for name, c := range ends {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, "log\nwebsocket passthrough {\nallowed_origins *\n"+c.options+"\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
+			s := start(t, "log\nwebsocket passthrough {\nallowed_origins *\n"+c.options+"\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()+" {\nstream_close_delay 1ms\n}")
 			for _, protocol := range protocols {
 				t.Run(protocol, func(t *testing.T) {
 					client, app := (&upstream{u.Listener, t}).tunnel(s, protocol)

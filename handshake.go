@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
-	"golang.org/x/net/http/httpguts"
 )
 
 // isHandshake reports whether r attempts a WebSocket handshake: an upgrade on

@@ -1,10 +1,11 @@
 package caddywebsocket
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A phase is how far a session has come. It only ever moves on.
@@ -220,6 +221,9 @@ func (l *lifecycle) moveLocked(p phase, d time.Duration) {
 	l.deadline = time.Now().Add(d)
 	l.timer.Reset(d)
 }
+
+// spreadOver draws a moment from all of d.
+func spreadOver(d time.Duration) time.Duration { return mathrand.N(d + 1) }
 
 // spread draws a moment from the last tenth of d, so that sockets that were
 // opened together don't come back together.

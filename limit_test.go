@@ -33,7 +33,7 @@ func TestClientNetwork(t *testing.T) {
 
 // A client can't get around the limit with the other addresses of its network.
 func TestLimitByNetwork(t *testing.T) {
-	l := limiter{perClient: 2, clients: make(map[string]int)}
+	l := newLimiter(0, 2)
 	take := func(ip, refusedAs string) {
 		t.Helper()
 		h := make(http.Header)
@@ -57,8 +57,8 @@ func TestLimitByNetwork(t *testing.T) {
 	for _, ip := range []string{"2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.1", "192.0.2.2"} {
 		l.release(ip)
 	}
-	if len(l.clients) != 0 || l.open != 0 {
-		t.Errorf("%d sockets of %v are left", l.open, l.clients)
+	if len(l.counts.clients) != 0 || l.counts.open != 0 {
+		t.Errorf("%d sockets of %v are left", l.counts.open, l.counts.clients)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 

@@ -13,9 +13,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
-	"go.uber.org/zap"
 )
 
 func init() {
@@ -27,10 +28,13 @@ const (
 	modePassthrough = "passthrough"
 
 	defaultKeepaliveInterval = 2 * time.Minute
-	defaultBufferSize        = 4 << 10
-	minBufferSize            = 512
-	maxBufferSize            = 1 << 20
-	defaultWriteTimeout      = 10 * time.Second
+	// What lies between cuts silent connections after 60 seconds (nginx, AWS), 55
+	// (Heroku) or 100 (Cloudflare).
+	defaultPassthroughKeepaliveInterval = 30 * time.Second
+	defaultBufferSize                   = 4 << 10
+	minBufferSize                       = 512
+	maxBufferSize                       = 1 << 20
+	defaultWriteTimeout                 = 10 * time.Second
 )
 
 // Handler speaks WebSocket on HTTP/1.1, HTTP/2 and HTTP/3: as an echo endpoint, or
@@ -48,8 +52,10 @@ const (
 // this one waiting until it has closed, so that logs, metrics and traces cover
 // all of it.
 //
-// Echo sockets survive a reload of the config; those of `reverse_proxy` do if it
-// has `stream_close_delay`. When Caddy exits all are closed with code 1012.
+// Sockets survive any number of reloads of the config: in `passthrough` each
+// `reverse_proxy` behind the handler is given a long `stream_close_delay` unless one
+// is written. Those whose upstream or site is no longer in the config are closed
+// within ten seconds, or `close_delay`. When Caddy exits all are closed with code 1012.
 //
 // HTTP/2 needs the package
 // `github.com/seed-21dbdb71/caddy-websocket/http2` in the build, or
@@ -64,7 +70,7 @@ type Handler struct {
 	// How long either direction may be silent before the client is sent a Ping,
 	// which also keeps proxies in between from closing the socket. Negative: no
 	// pings, and no `keepalive_timeout`.
-	// Default: `2m`.
+	// Default: `2m` for `echo`, `30s` for `passthrough`.
 	KeepaliveInterval caddy.Duration `json:"keepalive_interval,omitempty"`
 
 	// How long nothing at all may come from the client, not even the answer to a
@@ -184,11 +190,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.origins, err = newOriginPolicy(h.AllowedOrigins, h.RequireOrigin); err != nil {
 		return err
 	}
-	h.limiter = &limiter{
-		total:     h.MaxConnections,
-		perClient: h.MaxConnectionsPerClient,
-		clients:   make(map[string]int),
-	}
+	h.limiter = newLimiter(h.MaxConnections, h.MaxConnectionsPerClient)
 	h.upgrader = &websocket.Upgrader{
 		Subprotocols:      h.Subprotocols,
 		EnableCompression: h.Compression == "on",
@@ -205,6 +207,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		})
 		closeOnExit(srv)
 		h.guardServers()
+		if _, err := ctx.App("websocket"); err != nil {
+			return err
+		}
 		events, err := ctx.App("events")
 		if err != nil {
 			return err

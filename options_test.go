@@ -21,7 +21,7 @@ func TestDefaults(t *testing.T) {
 		{"websocket echo", `{"mode": "echo"}`, echo},
 		{
 			"websocket passthrough", `{"mode": "passthrough"}`,
-			`{"mode":"passthrough","keepalive_interval":120000000000,"keepalive_timeout":240000000000,` +
+			`{"mode":"passthrough","keepalive_interval":30000000000,"keepalive_timeout":60000000000,` +
 				`"buffer_size":4096,"write_timeout":10000000000}`,
 		},
 		{

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"github.com/klauspost/compress/flate"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 

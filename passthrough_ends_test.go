@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"fmt"
+	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"net"
@@ -49,7 +50,7 @@ func TestTunnelLifetime(t *testing.T) {
 // lands within a frame.
 func TestTunnelReload(t *testing.T) {
 	u := listenUpstream(t)
-	site := "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy " + u.Addr().String()
+	site := "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy " + u.Addr().String() + " {\nstream_close_delay 1ms\n}"
 	s := start(t, site)
 	for i, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
@@ -208,7 +209,9 @@ func TestTunnelUpstreamIgnoresClose(t *testing.T) {
 // session as any other that stops.
 func TestTunnelStallsBeforePing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := &Handler{Mode: modePassthrough, AllowedOrigins: []string{"*"}}
+		h := &Handler{
+			Mode: modePassthrough, AllowedOrigins: []string{"*"}, KeepaliveInterval: caddy.Duration(defaultKeepaliveInterval),
+		}
 		provision(t, h)
 		clientSide, client := net.Pipe()
 		appSide, app := net.Pipe()

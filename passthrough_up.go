@@ -2,9 +2,10 @@ package caddywebsocket
 
 import (
 	"errors"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"io"
 	"os"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // pull receives what comes from the client and returns what of it passes to the

@@ -2,8 +2,9 @@ package caddywebsocket
 
 import (
 	"encoding/binary"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // ping sends a Ping. If that fails the session ends here, for its handler may

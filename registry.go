@@ -35,6 +35,7 @@ type registry struct {
 	exiting   bool             // the process is: no more sockets
 	empty     chan struct{}    // closed when the last session is; nil if nobody waits
 	watching  bool             // watchExit is scheduled
+	inventory *inventory       // of the config that was loaded last; nil for none yet
 }
 
 func newRegistry() *registry {
@@ -61,6 +62,7 @@ func (g *registry) add(s *session) {
 		s.plan(0, s.handler.ending(byShutdown))
 	} else if s.handler.unloaded {
 		g.outliveLocked(s)
+		s.reconcile(g.inventory)
 	}
 }
 

@@ -11,11 +11,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A handshake is what the request of a handshake says about its session.

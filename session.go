@@ -3,12 +3,15 @@ package caddywebsocket
 import (
 	"context"
 	"crypto/rand"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	mathrand "math/rand/v2"
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A session is one socket, from its handshake, which may yet fail, until
@@ -26,6 +29,7 @@ type session struct {
 	handshake handshake
 	agreement atomic.Pointer[agreement] // nil until there is one
 	place     int                       // in the registry, which guards it
+	upstream  string                    // where reverse_proxy has dialed, once it has
 	stream    stream.Stream             // there is one from when the handshake is accepted
 	out       ws.Writer                 // to the client
 	keepalive ws.Keepalive
@@ -71,6 +75,9 @@ func (s *session) begin(stream stream.Stream) {
 		interval = never
 	}
 	s.lifecycle.begin(s.tick, interval)
+	if repl, ok := s.request.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		s.upstream, _ = repl.GetString("http.reverse_proxy.upstream.hostport")
+	}
 	if lifetime := time.Duration(s.handler.MaxLifetime); lifetime > 0 {
 		s.plan(spread(lifetime), s.handler.ending(byLifetime))
 	}

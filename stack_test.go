@@ -92,8 +92,8 @@ func TestPanicsCountOut(t *testing.T) {
 				if open := sessions.find(nil); len(open) > 0 {
 					t.Errorf("%d sessions are open, want none", len(open))
 				}
-				if h.limiter.open != 0 {
-					t.Errorf("%d sockets are counted, want none", h.limiter.open)
+				if h.limiter.counts.open != 0 {
+					t.Errorf("%d sockets are counted, want none", h.limiter.counts.open)
 				}
 			}()
 			_ = h.ServeHTTP(c.w, r, broken)

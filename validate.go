@@ -17,6 +17,9 @@ func (h *Handler) setDefaults() {
 	if h.Mode == "" {
 		h.Mode = modeEcho
 	}
+	if h.KeepaliveInterval == 0 && h.Mode == modePassthrough {
+		h.KeepaliveInterval = caddy.Duration(defaultPassthroughKeepaliveInterval)
+	}
 	if h.KeepaliveInterval == 0 {
 		h.KeepaliveInterval = caddy.Duration(defaultKeepaliveInterval)
 	}

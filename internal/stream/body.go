@@ -12,8 +12,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A bodyStream is a stream over the body of an HTTP/2 or HTTP/3 request and the

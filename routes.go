@@ -1,0 +1,185 @@
+package caddywebsocket
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// A handlerPlace is a handler and where it stands in the routes of a config.
+type handlerPlace struct {
+	handler caddyhttp.MiddlewareHandler
+	// name is made of what the server listens to and of the matchers on the way to
+	// the handler, so that it stays the same when other sites come and go.
+	name       string
+	supervised bool // a passthrough handler may stand in front
+}
+
+// httpApp returns the HTTP app of a config, nil if it has none.
+func httpApp(ctx caddy.Context) *caddyhttp.App {
+	module, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil
+	}
+	app, _ := module.(*caddyhttp.App)
+	return app
+}
+
+// handlersOf returns all handlers in the routes of a config's HTTP servers.
+func handlersOf(ctx caddy.Context) iter.Seq[handlerPlace] {
+	return func(yield func(handlerPlace) bool) {
+		app := httpApp(ctx)
+		if app == nil {
+			return
+		}
+		for _, srv := range app.Servers {
+			w := routeWalk{named: srv.NamedRoutes, yield: yield, seen: make(map[string]int)}
+			err := w.server(srv)
+			if errors.Is(err, errStopped) {
+				return
+			}
+		}
+	}
+}
+
+var errStopped = errors.New("stopped")
+
+// A routeWalk goes through the routes of a server.
+type routeWalk struct {
+	named map[string]*caddyhttp.Route
+	yield func(handlerPlace) bool
+	seen  map[string]int // how often a name has been given
+	depth int            // of invocations of named routes, which may be circular
+}
+
+// maxInvocations is how deep named routes may invoke others.
+const maxInvocations = 10
+
+func (w *routeWalk) server(srv *caddyhttp.Server) error {
+	name := fmt.Sprint(srv.Listen)
+	if _, err := w.routes(srv.Routes, name, false); err != nil || srv.Errors == nil {
+		return err
+	}
+	_, err := w.routes(srv.Errors.Routes, name+" errors", false)
+	return err
+}
+
+// routes goes through a list of routes, in front of which a passthrough handler
+// stands if supervised is set, and reports whether one stands in front of what
+// follows the list.
+func (w *routeWalk) routes(list caddyhttp.RouteList, name string, supervised bool) (bool, error) {
+	// Of the routes of a group only one is taken.
+	groups := make(map[string]bool)
+	for i := range list {
+		route := &list[i]
+		before := supervised
+		for group, found := range groups {
+			before = before || found && group != route.Group
+		}
+		after, err := w.route(route, name, before)
+		switch {
+		case err != nil:
+			return false, err
+		case !after || before || route.Terminal:
+		case route.Group != "":
+			groups[route.Group] = true
+		default:
+			supervised = true
+		}
+	}
+	return supervised || len(groups) > 0, nil
+}
+
+func (w *routeWalk) route(route *caddyhttp.Route, name string, supervised bool) (after bool, err error) {
+	name += " " + describe(route.MatcherSets)
+	for _, handler := range route.Handlers {
+		key := fmt.Sprintf("%s %T", name, handler)
+		w.seen[key]++
+		if !w.yield(handlerPlace{handler, fmt.Sprintf("%s %d", key, w.seen[key]), supervised}) {
+			return false, errStopped
+		}
+		switch h := handler.(type) {
+		case *Handler:
+			supervised = supervised || h.Mode == modePassthrough
+		case *caddyhttp.Subroute:
+			if supervised, err = w.routes(h.Routes, name, supervised); err == nil && h.Errors != nil {
+				_, err = w.routes(h.Errors.Routes, name+" errors", supervised)
+			}
+		case *caddyhttp.Invoke:
+			supervised, err = w.invoke(h.Name, name, supervised)
+		case *reverseproxy.Handler:
+			for _, response := range h.HandleResponse {
+				if _, err = w.routes(response.Routes, name+" response", supervised); err != nil {
+					break
+				}
+			}
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return supervised, nil
+}
+
+func (w *routeWalk) invoke(route, name string, supervised bool) (after bool, err error) {
+	if w.named[route] == nil || w.depth == maxInvocations {
+		return supervised, nil
+	}
+	w.depth++
+	defer func() { w.depth-- }()
+	return w.route(w.named[route], name+" "+route, supervised)
+}
+
+// describe returns the matchers of a route as their config has them.
+func describe(sets caddyhttp.MatcherSets) string {
+	var text []byte
+	for _, set := range sets {
+		text = append(text, '|')
+		for _, matcher := range set {
+			config, err := json.Marshal(matcher)
+			if err != nil {
+				config = nil
+			}
+			text = fmt.Appendf(text, "%T%s", matcher, config)
+		}
+	}
+	return string(text)
+}
+
+// servesHost reports whether a server has a route for a host.
+func servesHost(srv *caddyhttp.Server, host string) bool {
+	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	r := (&http.Request{Host: host, Header: make(http.Header)}).WithContext(ctx)
+	for _, route := range srv.Routes {
+		if len(route.MatcherSets) == 0 {
+			return true
+		}
+		for _, set := range route.MatcherSets {
+			if matchesHost(set, r) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// matchesHost reports whether a request passes those matchers that match hosts.
+func matchesHost(set caddyhttp.MatcherSet, r *http.Request) bool {
+	for _, matcher := range set {
+		hosts, ok := matcher.(*caddyhttp.MatchHost)
+		if !ok {
+			continue
+		}
+		if matched, err := hosts.MatchWithError(r); err != nil || !matched {
+			return false
+		}
+	}
+	return true
+}
