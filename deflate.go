@@ -45,8 +45,8 @@ var (
 // messages, in either direction, so a socket without a message in flight costs
 // no more than an uncompressed one.
 func (e *echo) deflated(h ws.Header, n int) error {
-	e.in.Begin(h, n)
-	c := &compressed{echo: e, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(e.handler.buffers.First())}
+	e.in.BeginPayload(h, n)
+	c := &compressed{echo: e, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(e.handler.buffers.Initial())}
 	defer c.gathered.Release()
 	if c.err = c.gather(); c.err != nil {
 		return c.inflate()
@@ -104,7 +104,7 @@ func (c *compressed) gather() (err error) {
 			if err != nil {
 				return err
 			}
-			c.in.Begin(h, n)
+			c.in.BeginPayload(h, n)
 			c.fin = h.Fin
 		case g.Full():
 			limit := mediumBlocks
@@ -113,7 +113,7 @@ func (c *compressed) gather() (err error) {
 			}
 			g.Grow(limit)
 		default:
-			n, err := c.in.Payload(g.Buf.P[g.N:])
+			n, err := c.in.ReadPayload(g.Buf.P[g.N:])
 			if err != nil {
 				return err
 			}
@@ -146,7 +146,7 @@ func (c *compressed) inflate() error {
 	}
 	plain := plains.Get()
 	defer plains.Put(plain)
-	text := ws.CheckText(c.opcode)
+	text := ws.NewTextChecker(c.opcode)
 	for size := int64(0); ; {
 		n, err := c.readPlain(inflater, plain.P)
 		last := err == io.EOF
@@ -292,6 +292,6 @@ func (m *outgoing) pause() error {
 	if err := m.send(0); err != nil {
 		return err
 	}
-	m.Exchange(m.handler.buffers.First())
+	m.Exchange(m.handler.buffers.Initial())
 	return nil
 }

@@ -48,7 +48,7 @@ func (e *echo) serve() {
 	err := e.messages()
 	if errors.Is(err, ws.ErrCloseSent) {
 		// The timer has begun the closing handshake.
-		if err = e.in.Discard(); err == nil {
+		if err = e.in.DiscardToClose(); err == nil {
 			err = &ws.PeerClose{}
 		}
 	}
@@ -85,7 +85,7 @@ func (e *echo) nextData() (ws.Header, int, error) {
 		if err != nil || !h.Opcode.IsControl() {
 			return h, n, err
 		}
-		payload, err := e.in.Whole(h, n, nil)
+		payload, err := e.in.PeekPayload(h, n, nil)
 		if err != nil {
 			return h, n, err
 		}
@@ -117,8 +117,8 @@ func (e *echo) short(h ws.Header, n int) error {
 	if err := e.checkSize(0, h.Length); err != nil {
 		return err
 	}
-	text := ws.CheckText(h.Opcode)
-	payload, err := e.in.Whole(h, n, text)
+	text := ws.NewTextChecker(h.Opcode)
+	payload, err := e.in.PeekPayload(h, n, text)
 	if err != nil {
 		return err
 	}
@@ -143,20 +143,20 @@ func (e *echo) sendBack(first byte, n, size int) error {
 func (e *echo) long(h ws.Header, n int) error {
 	m := e.begin(byte(h.Opcode))
 	defer m.Release()
-	text := ws.CheckText(h.Opcode)
+	text := ws.NewTextChecker(h.Opcode)
 	var size int64
 	for {
 		if err := e.checkSize(size, h.Length); err != nil {
 			return err
 		}
 		size += h.Length
-		e.in.Begin(h, n)
+		e.in.BeginPayload(h, n)
 		for e.in.Remaining > 0 {
 			room, err := m.room()
 			if err != nil {
 				return err
 			}
-			k, err := e.in.Payload(room)
+			k, err := e.in.ReadPayload(room)
 			if err != nil {
 				return err
 			}
@@ -191,7 +191,7 @@ func (e *echo) close(err error) {
 	_ = e.out.Control(ws.OpClose, end.payload()) // unless the timer has
 	if end.code == websocket.CloseMessageTooBig {
 		// The client broke no rule of RFC 6455, so it may say its part.
-		_ = e.in.Discard()
+		_ = e.in.DiscardToClose()
 	}
 	_, clientClosed := errors.AsType[*ws.PeerClose](err)
 	if e.stream.CloseWrite(clientClosed) {

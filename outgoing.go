@@ -24,7 +24,7 @@ type outgoing struct {
 
 // begin begins a message with the given first byte, but for the fin bit.
 func (e *echo) begin(first byte) *outgoing {
-	e.reply = outgoing{echo: e, GrowingBuffer: ws.NewGrowingBuffer(e.handler.buffers.First()), first: first}
+	e.reply = outgoing{echo: e, GrowingBuffer: ws.NewGrowingBuffer(e.handler.buffers.Initial()), first: first}
 	e.reply.N = ws.MaxServerHeader
 	return &e.reply
 }

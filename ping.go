@@ -11,7 +11,7 @@ import (
 // read on for long before it notices.
 func (s *session) ping() {
 	s.out.Post(ws.OpPing, nil)
-	if err := s.out.Failure(); err != nil {
+	if err := s.out.Err(); err != nil {
 		s.failed(err)
 		s.stream.Cut()
 	}
