@@ -30,7 +30,7 @@ func TestPanicsEndTheSession(t *testing.T) {
 		"ReadFrom": func(conn io.ReadWriter) error {
 			// What is broken here is the log.
 			conn.(*tunnelConn).handler.logger = zaptest.NewLogger(t, zaptest.WrapOptions(zap.Hooks(func(e zapcore.Entry) error {
-				if e.Message == "socket not supervised any more" || e.Message == "panic in a socket" {
+				if e.Message == "socket not supervised any more" || e.Message == "panic while serving a socket" {
 					panic("broken log")
 				}
 				return nil
