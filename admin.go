@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
@@ -78,7 +80,7 @@ func (*adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
 		}
 		return writeJSON(w, list)
 	case http.MethodDelete:
-		query, err := parseQuery(r, append(filterNames, "code", "reason")...)
+		query, err := parseQuery(r, append(filterNames, "code", "reason", "over", "fraction")...)
 		if err != nil {
 			return err
 		}
@@ -89,7 +91,14 @@ func (*adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return closeSessions(w, sessions.find(query), end)
+		over, fraction, err := parseSpread(query)
+		if err != nil {
+			return err
+		}
+		list := sessions.find(query)
+		// The oldest, so that a client that has just come back isn't closed again.
+		list = list[:int(math.Ceil(fraction*float64(len(list))))]
+		return closeSessions(w, list, end, over)
 	}
 	return methodNotAllowed(w, r)
 }
@@ -120,15 +129,15 @@ func (*adminAPI) serveOne(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no open session has the id '%s'", id)}
 	}
 	if r.Method == http.MethodDelete {
-		return closeSessions(w, []*session{s}, end)
+		return closeSessions(w, []*session{s}, end, 0)
 	}
 	return writeJSON(w, s.data())
 }
 
 // closeSessions begins the closing handshake on sessions and answers with their number.
-func closeSessions(w http.ResponseWriter, list []*session, end ending) error {
+func closeSessions(w http.ResponseWriter, list []*session, end ending, over time.Duration) error {
 	for _, s := range list {
-		s.plan(0, s.handler.adminEnding(end))
+		s.plan(spreadOver(over), s.handler.adminEnding(end))
 	}
 	return writeJSON(w, map[string]int{"closing": len(list)})
 }
@@ -169,6 +178,23 @@ func parseQuery(r *http.Request, allowed ...string) (url.Values, error) {
 		}
 	}
 	return query, nil
+}
+
+// parseSpread returns over what time the ends of sessions are to be spread, and
+// which fraction of them is to end.
+func parseSpread(query url.Values) (over time.Duration, fraction float64, err error) {
+	fraction = 1
+	if query.Has("over") {
+		if over, err = caddy.ParseDuration(query.Get("over")); err != nil || over <= 0 || over > maxDuration {
+			return 0, 0, badRequest("over '%s': it must be a duration above 0, such as 60s", query.Get("over"))
+		}
+	}
+	if query.Has("fraction") {
+		if fraction, err = strconv.ParseFloat(query.Get("fraction"), 64); err != nil || !(fraction > 0 && fraction <= 1) {
+			return 0, 0, badRequest("fraction '%s': it must be a number above 0 and at most 1", query.Get("fraction"))
+		}
+	}
+	return over, fraction, nil
 }
 
 // adminEnding returns end, with the code that close_code sets for admin if it has none.

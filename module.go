@@ -205,6 +205,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			}
 			return context.WithValue(ctx, stream.ConnCtxKey, c)
 		})
+		srv.RegisterConnState(carried.connState)
 		closeOnExit(srv)
 		h.guardServers()
 		if _, err := ctx.App("websocket"); err != nil {

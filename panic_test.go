@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -90,14 +89,14 @@ type panickingStream struct {
 	wasCut bool
 }
 
-func (*panickingStream) HTTP3Server() *http3.Server { return nil }
-func (*panickingStream) HasServerTimeouts() bool    { return false }
-func (*panickingStream) Wait() error                { return io.EOF }
-func (*panickingStream) CloseWrite(bool) bool       { return false }
-func (*panickingStream) Interrupt()                 {}
-func (*panickingStream) Resume()                    {}
-func (s *panickingStream) Cut()                     { s.wasCut = true }
-func (*panickingStream) Close() error               { return nil }
+func (*panickingStream) Carrier() io.Closer      { return nil }
+func (*panickingStream) HasServerTimeouts() bool { return false }
+func (*panickingStream) Wait() error             { return io.EOF }
+func (*panickingStream) CloseWrite(bool) bool    { return false }
+func (*panickingStream) Interrupt()              {}
+func (*panickingStream) Resume()                 {}
+func (s *panickingStream) Cut()                  { s.wasCut = true }
+func (*panickingStream) Close() error            { return nil }
 
 // An error that isn't there is one all the same.
 func TestEndingOfNothing(t *testing.T) {

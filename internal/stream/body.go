@@ -122,8 +122,16 @@ func (b *Body) stalled() bool {
 	return b.writing && time.Since(b.lastProgress) >= b.timeout
 }
 
-// HTTP3Server implements [Stream].
-func (b *Body) HTTP3Server() *http3.Server { return b.h3 }
+// Carrier returns the server on HTTP/3 and the connection on HTTP/2.
+func (b *Body) Carrier() io.Closer {
+	switch {
+	case b.h3 != nil:
+		return b.h3
+	case b.conn != nil:
+		return b.conn
+	}
+	return nil
+}
 
 // HasServerTimeouts implements [Stream].
 func (b *Body) HasServerTimeouts() bool { return true }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/quic-go/quic-go/http3"
 )
 
 // A Stream carries the bytes of one socket. One goroutine may read from it while
@@ -47,8 +46,9 @@ type Stream interface {
 	// Close closes the stream once everything written has been sent.
 	Close() error
 
-	// HTTP3Server returns the server of an HTTP/3 stream, nil for other versions.
-	HTTP3Server() *http3.Server
+	// Carrier returns what carries this stream among others and may outlive it: the
+	// *http3.Server on HTTP/3, the net.Conn on HTTP/2. It is nil on HTTP/1.1.
+	Carrier() io.Closer
 	// HasServerTimeouts reports whether a timeout of the HTTP server can end a read.
 	HasServerTimeouts() bool
 }
@@ -152,8 +152,8 @@ func (c *Conn) arm() {
 	}
 }
 
-// HTTP3Server implements [Stream].
-func (c *Conn) HTTP3Server() *http3.Server { return nil }
+// Carrier implements [Stream].
+func (c *Conn) Carrier() io.Closer { return nil }
 
 // HasServerTimeouts implements [Stream].
 func (c *Conn) HasServerTimeouts() bool { return false }
