@@ -12,13 +12,23 @@ import (
 // connection, holds up no exit.
 func TestExitWithIdleConnections(t *testing.T) {
 	p := startProcess(t, "", "websocket")
+	var peers []*peer
 	for _, protocol := range []string{"http2", "http3"} {
 		peer := p.dial(t, protocol, "/")
 		peer.echo(ws.OpText, "hello") // it is listed from then on
-		p.closes(t, "?mode=echo", 1)
-		peer.expectClose(1008, "")
-		peer.sendClose(1008, "")
-		peer.expectEnd() // and the connection stays
+		peers = append(peers, peer)
+	}
+	p.closes(t, "?mode=echo", len(peers))
+	for _, peer := range peers {
+		peer.expectClose(1008, "") // which the client doesn't answer
+	}
+	deadline := time.After(patience)
+	for len(p.listed(t, "")) > 0 {
+		select {
+		case <-deadline:
+			t.Fatal("the sockets are still there")
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 	p.terminate(t)
 	p.expectExit(t)
