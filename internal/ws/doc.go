@@ -1,4 +1,5 @@
-// Package ws reads, writes and follows WebSocket frames (RFC 6455 §5).
+// Package ws reads, writes and follows WebSocket frames (RFC 6455 §5), and parses the
+// lists in the header of a handshake.
 //
 // A [Reader] parses the frames that a client sends, a [Writer] writes frames to
 // either peer from several goroutines, and a [Scanner] follows frames that are
@@ -6,5 +7,5 @@
 // Ping and when it counts as dead. Buffers are pooled, and none is held while a
 // socket is idle.
 //
-// The package knows nothing of HTTP and of Caddy.
+// The package does not depend on Caddy.
 package ws
