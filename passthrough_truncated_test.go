@@ -1,0 +1,66 @@
+package caddywebsocket
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+)
+
+// truncated are beginnings of frames of which nothing has passed yet.
+var truncated = map[string][]byte{
+	"nothing":          nil,
+	"first byte":       {ws.FinBit | byte(ws.OpText)},
+	"16-bit length":    {ws.FinBit | byte(ws.OpBinary), 126, 1},
+	"64-bit length":    {ws.FinBit | byte(ws.OpBinary), 127, 0, 0, 0, 0, 0, 0, 1},
+	"Close, no length": {ws.FinBit | byte(ws.OpClose)},
+	"Close, half code": {ws.FinBit | byte(ws.OpClose), 2, 3},
+	"Close, no reason": {ws.FinBit | byte(ws.OpClose), 5, 3, 0xe8},
+}
+
+// An application that dies within the header of a frame, or within its Close frame,
+// leaves nothing of that to the client, who gets a Close frame instead.
+func TestTunnelUpstreamBreaksWithinHeader(t *testing.T) {
+	onEveryTunnel(t, "", func(t *testing.T, s *server, u *upstream, protocol string) {
+		for name, bytes := range truncated {
+			for _, first := range []string{"", "last words"} {
+				t.Run(name+", after "+first, func(t *testing.T) {
+					client, app := (&upstream{u.Listener, t}).tunnel(s, protocol)
+					client.t = t
+					if first != "" {
+						app.write(serverFrame(ws.FinBit|byte(ws.OpText), first))
+						client.expect(ws.OpText, first)
+					}
+					if bytes != nil {
+						app.write(bytes)
+					}
+					app.rw.Close()
+					client.expectClose(1012, "")
+					client.answerClose(1012)
+					client.expectEnd()
+				})
+			}
+		}
+	})
+}
+
+// The same bytes at the end of what is no socket are the client's.
+func TestTunnelPageEndsLikeAHeader(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write([]byte{ws.FinBit | byte(ws.OpText)})
+	}))
+	t.Cleanup(app.Close)
+	for _, option := range []string{"", "close_code upstream none"} {
+		s := start(t, "websocket passthrough {\nallowed_origins *\n"+option+"\n}\nrespond /no-socket 204\nreverse_proxy "+app.Listener.Addr().String())
+		for _, protocol := range protocols {
+			t.Run(protocol+" "+option, func(t *testing.T) {
+				p := s.attempt(t, protocol, "/")
+				if body := p.body(); body != "\x81" {
+					t.Errorf("the body is %q, want one byte", body)
+				}
+			})
+		}
+	}
+}
