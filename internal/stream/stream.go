@@ -116,21 +116,40 @@ func (c *Conn) Read(p []byte) (int, error) {
 const maxTLSRecord = 16 << 10
 
 // Write implements [Stream].
-func (c *Conn) Write(p []byte) (int, error) {
-	// A TLS connection can't be used any more after a timeout in the middle of a
-	// record, so on TLS the timeout applies to each record. On TCP it starts again
-	// whenever some bytes have been written.
-	_, isTLS := c.socket.(*tls.Conn)
-	written := 0
-	for written < len(p) {
-		chunk := p[written:]
-		if isTLS {
-			chunk = chunk[:min(len(chunk), maxTLSRecord)]
-		}
-		c.arm()
-		n, err := c.conn.Write(chunk)
+func (c *Conn) Write(p []byte) (written int, err error) {
+	if _, isTLS := c.socket.(*tls.Conn); isTLS {
+		return c.writeRecords(p)
+	}
+	// A write that times out after some bytes were written doesn't say when that was,
+	// so the time is measured in slices.
+	slice := c.timeout / 16
+	now := time.Now()
+	for moved := now; ; {
+		c.arm(now, slice, slice)
+		n, err := c.conn.Write(p[written:])
 		written += n
-		if err != nil && (isTLS || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.isCut.Load()) {
+		if err == nil {
+			return written, nil
+		}
+		now = time.Now()
+		if n > 0 {
+			moved = now
+		}
+		if now.Sub(moved) >= c.timeout || !errors.Is(err, os.ErrDeadlineExceeded) || c.isCut.Load() {
+			c.writeFailed = true
+			return written, err
+		}
+	}
+}
+
+// writeRecords is Write for TLS. A TLS connection can't be used any more after a
+// timeout in the middle of a record, so the timeout applies to each record.
+func (c *Conn) writeRecords(p []byte) (written int, err error) {
+	for written < len(p) {
+		c.arm(time.Now(), c.timeout, c.timeout/8)
+		n, err := c.conn.Write(p[written:min(len(p), written+maxTLSRecord)])
+		written += n
+		if err != nil {
 			c.writeFailed = true
 			return written, err
 		}
@@ -138,14 +157,13 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// arm makes sure that the write deadline is at least the timeout away. It sets the
-// deadline an eighth later than that, so that it need not be set for each small write.
-func (c *Conn) arm() {
-	now := time.Now()
-	if c.deadline.Sub(now) >= c.timeout {
+// arm makes sure that the write deadline is at least least away. It sets the
+// deadline later than that by more, so that it need not be set for each small write.
+func (c *Conn) arm(now time.Time, least, more time.Duration) {
+	if c.deadline.Sub(now) >= least {
 		return
 	}
-	c.deadline = now.Add(c.timeout + c.timeout/8)
+	c.deadline = now.Add(least + more)
 	c.conn.SetWriteDeadline(c.deadline)
 	if c.isCut.Load() {
 		c.conn.SetWriteDeadline(past)
