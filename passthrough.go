@@ -158,6 +158,7 @@ func (t *tunnel) finishClose(end ending) bool {
 	if t.content && t.appClose.Load() == nil && !t.up.Seen { // nobody has shown yet that this is a socket
 		if len(t.downHeld) > 0 {
 			_ = t.out.Pass(t.downHeld, true, false)
+			t.downHeld = nil
 		}
 		return false
 	}

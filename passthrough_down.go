@@ -201,7 +201,6 @@ func (t *tunnel) appGone(err error) {
 	if errors.Is(err, net.ErrClosed) { // from this side
 		end = t.proxyClosed()
 	}
-	if end, now := t.end(end); now {
-		t.finishClose(end)
-	}
+	end, _ = t.end(end)
+	t.finishClose(end) // also if the client's Close frame is still to be answered
 }

@@ -1,10 +1,15 @@
 package caddywebsocket
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
@@ -45,22 +50,44 @@ func TestTunnelUpstreamBreaksWithinHeader(t *testing.T) {
 	})
 }
 
+// A shortPage answers all with one byte that could begin a frame.
+type shortPage struct{}
+
+func (shortPage) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.test_short_page", New: func() caddy.Module { return new(shortPage) }}
+}
+
+func (shortPage) ServeHTTP(w http.ResponseWriter, _ *http.Request, _ caddyhttp.Handler) error {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	_, err := w.(io.ReaderFrom).ReadFrom(strings.NewReader("\x81"))
+	return err
+}
+
+func init() {
+	caddy.RegisterModule(shortPage{})
+	httpcaddyfile.RegisterHandlerDirective("test_short_page", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		return shortPage{}, nil
+	})
+	httpcaddyfile.RegisterDirectiveOrder("test_short_page", httpcaddyfile.Before, "respond")
+}
+
 // The same bytes at the end of what is no socket are the client's.
 func TestTunnelPageEndsLikeAHeader(t *testing.T) {
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/octet-stream")
-		_, _ = w.Write([]byte{ws.FinBit | byte(ws.OpText)})
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = shortPage{}.ServeHTTP(w, r, nil)
 	}))
 	t.Cleanup(app.Close)
-	for _, option := range []string{"", "close_code upstream none"} {
-		s := start(t, "websocket passthrough {\nallowed_origins *\n"+option+"\n}\nrespond /no-socket 204\nreverse_proxy "+app.Listener.Addr().String())
-		for _, protocol := range protocols {
-			t.Run(protocol+" "+option, func(t *testing.T) {
-				p := s.attempt(t, protocol, "/")
-				if body := p.body(); body != "\x81" {
-					t.Errorf("the body is %q, want one byte", body)
-				}
-			})
+	for _, next := range []string{"test_short_page", "reverse_proxy " + app.Listener.Addr().String()} {
+		for _, option := range []string{"", "close_code upstream none"} {
+			s := start(t, "websocket passthrough {\nallowed_origins *\n"+option+"\n}\nrespond /no-socket 204\n"+next)
+			for _, protocol := range protocols {
+				t.Run(protocol+" "+next+" "+option, func(t *testing.T) {
+					p := s.attempt(t, protocol, "/page")
+					if body := p.body(); body != "\x81" {
+						t.Errorf("the body is %q, want one byte", body)
+					}
+				})
+			}
 		}
 	}
 }
