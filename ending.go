@@ -37,13 +37,29 @@ type ending struct {
 	reason string
 	// appCode is the close code that the application is sent instead. 0: the same one.
 	appCode int
+	// invalid says which rule a peer's Close frame breaks, if any.
+	invalid string
 }
 
 // closeNone stands for a session that ends without a Close frame (RFC 6455 §7.1.5).
 const closeNone = websocket.CloseAbnormalClosure
 
+// endingBy returns how a session ends with a peer's Close frame.
+func endingBy(by cause, sent ws.PeerClose) ending {
+	return ending{by: by, code: sent.Code, reason: sent.Reason, invalid: sent.Invalid}
+}
+
+// withoutClose reports whether there is no Close frame. A peer's may carry closeNone,
+// which no endpoint may send.
+func (e ending) withoutClose() bool { return e.code == closeNone && e.invalid == "" }
+
 // payload returns the payload of the Close frame to the client.
-func (e ending) payload() []byte { return ws.ClosePayload(e.code, e.reason) }
+func (e ending) payload() []byte {
+	if e.invalid != "" {
+		return ws.ClosePayload(websocket.CloseProtocolError, "")
+	}
+	return ws.ClosePayload(e.code, e.reason)
+}
 
 // appPayload returns the payload of the Close frame to the application.
 func (e ending) appPayload() []byte {

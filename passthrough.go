@@ -140,7 +140,7 @@ func (t *tunnel) close() {
 		_, err = t.pull(buf.P)
 	}
 	// Of a client that is lost or stalled nothing more is of interest.
-	if end.code != closeNone && t.stream.CloseWrite(t.up.Closed) {
+	if !end.withoutClose() && t.stream.CloseWrite(t.up.Closed) {
 		for err := error(nil); err == nil; {
 			_, err = t.pull(buf.P)
 		}
@@ -162,7 +162,7 @@ func (t *tunnel) finishClose(end ending) bool {
 		}
 		return false
 	}
-	if end.code == closeNone {
+	if end.withoutClose() {
 		return false
 	}
 	err := t.out.Control(ws.OpClose, end.payload())

@@ -116,8 +116,11 @@ func (s *session) report() []field {
 	_, end := s.current()
 	agreed := s.agreed()
 	reason, failure := end.reason, ""
-	if end.code == closeNone {
+	if end.withoutClose() {
 		reason, failure = failure, reason // no Close frame has carried the reason
+	}
+	if end.invalid != "" {
+		failure = "invalid Close frame: " + end.invalid
 	}
 	unsupervised := s.unsupervised.Load()
 	if unsupervised != nil {

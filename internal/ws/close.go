@@ -2,6 +2,7 @@ package ws
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 
@@ -48,6 +49,8 @@ func ClosePayload(code int, reason string) []byte {
 type PeerClose struct {
 	Code   int // 1005 if the frame has none (RFC 6455 §7.1.5)
 	Reason string
+	// Invalid says which rule the frame breaks, if any. Only a Scanner sets it.
+	Invalid string
 }
 
 func (e *PeerClose) Error() string { return fmt.Sprintf("closed by the peer: %d %s", e.Code, e.Reason) }
@@ -68,5 +71,21 @@ func ParseClose(payload []byte) error {
 	if !utf8.Valid(payload[2:]) {
 		return ErrInvalidUTF8
 	}
-	return &PeerClose{code, string(payload[2:])}
+	return &PeerClose{Code: code, Reason: string(payload[2:])}
+}
+
+// closeAsSent is ParseClose for a frame that passes whether or not it breaks a rule.
+func closeAsSent(payload []byte) PeerClose {
+	err := ParseClose(payload)
+	if valid, ok := errors.AsType[*PeerClose](err); ok {
+		return *valid
+	}
+	sent := PeerClose{Code: websocket.CloseNoStatusReceived, Invalid: err.Error()}
+	if broken, ok := errors.AsType[*CloseError](err); ok {
+		sent.Invalid = broken.Reason
+	}
+	if len(payload) >= 2 {
+		sent.Code, sent.Reason = int(binary.BigEndian.Uint16(payload)), string(payload[2:])
+	}
+	return sent
 }

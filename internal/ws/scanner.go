@@ -189,10 +189,7 @@ func (s *Scanner) control(h Header, n int, p []byte) (int, bool, *CloseError) {
 		}
 		if h.Opcode == OpClose {
 			s.closing = true
-			s.Close = PeerClose{Code: 1005}
-			if closed, ok := errors.AsType[*PeerClose](ParseClose(payload[:h.Length])); ok {
-				s.Close = *closed
-			}
+			s.Close = closeAsSent(payload[:h.Length])
 		}
 	}
 	s.Remaining = h.Length
