@@ -167,9 +167,23 @@ func (s *session) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return nil
 }
 
+// placeholderPrefix begins the names of the placeholders.
+const placeholderPrefix = "http.websocket."
+
+// mapPlaceholders makes f provide placeholders of a request.
+func mapPlaceholders(r *http.Request, f caddy.ReplacerFunc) {
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(f)
+	}
+}
+
+// noPlaceholder makes {http.websocket.*} empty where there is no session: an unknown
+// placeholder would be sent to the application as it is written.
+func noPlaceholder(key string) (any, bool) { return "", strings.HasPrefix(key, placeholderPrefix) }
+
 // placeholder returns the value of a placeholder {http.websocket.*}.
 func (s *session) placeholder(key string) (any, bool) {
-	name, ok := strings.CutPrefix(key, "http.websocket.")
+	name, ok := strings.CutPrefix(key, placeholderPrefix)
 	if !ok {
 		return nil, false
 	}
