@@ -3,7 +3,6 @@ package caddywebsocket
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -142,19 +141,6 @@ func closeSessions(w http.ResponseWriter, list []*session, end ending, over time
 	return writeJSON(w, map[string]int{"closing": len(list)})
 }
 
-// filters are the parameters that select sessions, each with the property of a session
-// that must equal its value.
-var filters = map[string]func(*session) string{
-	"mode":        func(s *session) string { return s.handler.Mode },
-	"host":        func(s *session) string { return s.handshake.host },
-	"path":        func(s *session) string { return s.handshake.path },
-	"client_ip":   func(s *session) string { return s.handshake.clientIP },
-	"user_id":     func(s *session) string { return s.handshake.user },
-	"subprotocol": func(s *session) string { return s.agreed().subprotocol },
-}
-
-var filterNames = slices.Clip(slices.Sorted(maps.Keys(filters)))
-
 // parseQuery parses the request's parameters. Each must be in allowed and must be given
 // only once.
 func parseQuery(r *http.Request, allowed ...string) (url.Values, error) {
@@ -175,6 +161,11 @@ func parseQuery(r *http.Request, allowed ...string) (url.Values, error) {
 		if values[0] == "" && name != "subprotocol" && name != "reason" {
 			// A script's unset variable must not select all sessions.
 			return nil, badRequest("parameter '%s': it must not be empty", name)
+		}
+		if f, ok := filters[name]; ok {
+			if values[0], err = f.parse(values[0]); err != nil {
+				return nil, badRequest("%w", err)
+			}
 		}
 	}
 	return query, nil
@@ -241,12 +232,8 @@ func (g *registry) find(query url.Values) []*session {
 }
 
 func (s *session) matches(query url.Values) bool {
-	for name, property := range filters {
-		want := query.Get(name)
-		if name == "host" {
-			want = strings.ToLower(want)
-		}
-		if query.Has(name) && want != property(s) {
+	for name, f := range filters {
+		if query.Has(name) && !f.matches(s, query.Get(name)) {
 			return false
 		}
 	}

@@ -21,14 +21,19 @@ import (
 
 // A handshake holds the properties of a session that its handshake request determines.
 type handshake struct {
-	host, path, clientIP, user, proto, origin string
+	host, port, path, clientIP, user, proto, origin string
+
+	server string // the name of Caddy's HTTP server
 }
 
 func newHandshake(r *http.Request) handshake {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = strings.Trim(r.Host, "[]") // r.Host has no port
+	host, port := splitHost(r.Host)
+	if port == "" {
+		port = "80"
+		if r.TLS != nil {
+			port = "443"
+		}
 	}
 	path := r.URL.Path
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
@@ -39,16 +44,30 @@ func newHandshake(r *http.Request) handshake {
 		proto = "HTTP/3.0"
 	}
 	hs := handshake{
-		host:     strings.ToLower(host),
+		host:     host,
+		port:     port,
 		path:     path,
 		clientIP: clientIP,
 		proto:    proto,
 		origin:   r.Header.Get("Origin"),
 	}
+	if srv, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		hs.server = srv.Name()
+	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		hs.user, _ = repl.GetString("http.auth.user.id")
 	}
 	return hs
+}
+
+// splitHost splits the value of a Host field into the host, in lower case, and the
+// port, which is empty if there is none.
+func splitHost(value string) (host, port string) {
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		host = strings.Trim(value, "[]")
+	}
+	return strings.ToLower(host), port
 }
 
 // A traffic counts the messages of one direction and their payload bytes: after
@@ -204,6 +223,8 @@ func (s *session) data() map[string]any {
 		"client_ip": s.handshake.clientIP,
 		"user_id":   s.handshake.user,
 		"proto":     s.handshake.proto,
+		"server":    s.handshake.server,
+		"upstream":  s.upstream,
 		"age":       s.keepalive.Now().Seconds(),
 	}
 	for _, f := range s.report() {

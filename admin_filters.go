@@ -1,0 +1,83 @@
+package caddywebsocket
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A filter is a parameter of the admin API that selects sessions.
+type filter struct {
+	// parse returns the value in the form that matches takes, or an error if no session
+	// can match it: a misspelled filter must not look as if there were no sessions.
+	parse   func(value string) (string, error)
+	matches func(s *session, value string) bool
+}
+
+var filters = map[string]filter{
+	"mode":        {parseMode, func(s *session, value string) bool { return s.handler.Mode == value }},
+	"host":        {parseHost, (*session).hasHost},
+	"path":        {parsePath, func(s *session, value string) bool { return s.handshake.path == value }},
+	"client_ip":   {parseClientIP, func(s *session, value string) bool { return canonicalIP(s.handshake.clientIP) == value }},
+	"user_id":     {anyValue, func(s *session, value string) bool { return s.handshake.user == value }},
+	"subprotocol": {anyValue, func(s *session, value string) bool { return s.agreed().subprotocol == value }},
+	"server":      {anyValue, func(s *session, value string) bool { return s.handshake.server == value }},
+	"upstream":    {parseUpstream, func(s *session, value string) bool { return strings.EqualFold(s.upstream, value) }},
+}
+
+var filterNames = slices.Clip(slices.Sorted(maps.Keys(filters)))
+
+func anyValue(value string) (string, error) { return value, nil }
+
+func parseMode(value string) (string, error) {
+	if value != modeEcho && value != modePassthrough {
+		return "", fmt.Errorf("mode '%s': it must be echo or passthrough", value)
+	}
+	return value, nil
+}
+
+// parseHost accepts a host with or without a port, as clients send it in Host.
+func parseHost(value string) (string, error) {
+	if strings.ContainsAny(value, "/?#@ ") {
+		return "", fmt.Errorf("host '%s': it must be a host, with or without a port, and nothing else", value)
+	}
+	return strings.ToLower(value), nil
+}
+
+// hasHost reports whether a host, with or without a port, is the session's.
+func (s *session) hasHost(host string) bool {
+	name, port := splitHost(host)
+	return name == s.handshake.host && (port == "" || port == s.handshake.port)
+}
+
+func parsePath(value string) (string, error) {
+	if !strings.HasPrefix(value, "/") {
+		return "", fmt.Errorf("path '%s': it must begin with a slash", value)
+	}
+	return value, nil
+}
+
+func parseClientIP(value string) (string, error) {
+	if _, err := netip.ParseAddr(value); err != nil {
+		return "", fmt.Errorf("client_ip '%s': it must be an IP address", value)
+	}
+	return canonicalIP(value), nil
+}
+
+// canonicalIP returns one spelling for all spellings of an IP address.
+func canonicalIP(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ip
+	}
+	return addr.Unmap().String()
+}
+
+func parseUpstream(value string) (string, error) {
+	if strings.Contains(value, "://") {
+		return "", fmt.Errorf("upstream '%s': it must be an address such as localhost:3000, without a scheme", value)
+	}
+	return value, nil
+}
