@@ -75,6 +75,44 @@ func newCollector() *collector {
 	return m
 }
 
+// expect adds the series of all ends that a handler's sessions can have, so that their
+// first event shows as an increase, too.
+func (m *collector) expect(h *Handler) {
+	for _, end := range h.endings() {
+		m.closes.WithLabelValues(h.Mode, codeLabel(end.code), string(end.by))
+	}
+}
+
+// endings returns how the handler's sessions can end, with a code for each label.
+func (h *Handler) endings() []ending {
+	list := []ending{
+		{by: byServer, code: websocket.CloseProtocolError},
+		{by: byServer, code: websocket.CloseMessageTooBig},
+		{by: byWriteTimeout, code: closeNone},
+		{by: byReload, code: closeNone},
+		{by: byError, code: closeNone},
+	}
+	if h.Mode == modeEcho {
+		list = append(list, ending{by: byServer, code: websocket.CloseInvalidFramePayloadData})
+	}
+	for by := range closeCodes {
+		if h.Mode == modePassthrough || by != byUpstream {
+			list = append(list, h.ending(by))
+		}
+	}
+	const last = websocket.CloseTLSHandshake // from there on, all codes have one label
+	for code := websocket.CloseNormalClosure; code <= last; code++ {
+		list = append(list, ending{by: byClient, code: code})
+		if h.Mode == modePassthrough {
+			list = append(list, ending{by: byUpstream, code: code})
+		}
+		if maySendCode(code) || code == last {
+			list = append(list, ending{by: byAdmin, code: code})
+		}
+	}
+	return list
+}
+
 // The results of handshakes that passed all checks.
 const (
 	handshakeAccepted = "accepted"

@@ -217,6 +217,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		h.events = events.(*caddyevents.App)
 	}
+	metrics.expect(h)
 	return metrics.register(ctx)
 }
 
