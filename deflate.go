@@ -18,12 +18,10 @@ const (
 	// deflateTail ends a message for an inflater: with the marker, and an empty block
 	// that is marked as the last one.
 	deflateTail = flushMarker + "\x01\x00\x00\xff\xff"
-
-	// deflateLevel is the lowest level whose output is no larger than that of zlib at
-	// its lowest level.
+	// deflateLevel is the lowest level whose output is no larger than that of the
+	// standard library's BestSpeed, except for messages of less than 128 bytes, in which
+	// no level up to 6 searches for matches.
 	deflateLevel = 4
-	// minDeflated is the size, in bytes, below which no matches are searched for.
-	minDeflated = 128
 )
 
 // A deflater takes 930 KiB and an inflater 41 KiB. While the handler waits for a client,
@@ -90,8 +88,9 @@ func (c *compressed) gather() (err error) {
 	g.N = 0
 	defer func() { c.ahead = g.Buf.P[:g.N] }()
 	for checked := 0; !c.complete() && !(g.Full() && g.From == ws.Blocks); {
-		if !c.in.More() && c.to == nil && g.N > 4*checked {
-			// The rest may never come, and an error should not go unnoticed until then.
+		// The rest may never come, and an error should not go unnoticed until then. The
+		// factor keeps a message in many pieces from being inflated for each.
+		if !c.in.More() && c.to == nil && g.N > 16*checked {
 			checked = g.N
 			if err := c.check(); err != nil {
 				return err
@@ -236,9 +235,6 @@ func (c *compressed) fill() error {
 func (m *outgoing) compress(p []byte, last bool) error {
 	m.countReceived(len(p))
 	if m.deflater == nil {
-		if last && len(p) < minDeflated && m.N == ws.MaxServerHeader {
-			return flate.StatelessDeflate(m, p, false, nil)
-		}
 		m.deflater = deflaters.Get().(*flate.Writer)
 		m.deflater.Reset(m)
 	}

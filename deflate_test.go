@@ -54,7 +54,7 @@ func patchwork(rng *mathrand.Rand, n int) string {
 	return b.String()[:n]
 }
 
-// What is wrong with compressed data shows when five times as much has come, or a
+// What is wrong with compressed data shows when 17 times as much has come, or a
 // block more.
 func TestCorruptDeflateShowsEarly(t *testing.T) {
 	const piece = 100
@@ -64,7 +64,7 @@ func TestCorruptDeflateShowsEarly(t *testing.T) {
 				p := pipe(t, &Handler{Compression: "on"})
 				payload := append(wstest.Deflate(wstest.Noise(good)), flushMarker...)
 				payload = append(payload, 0x07) // a block of the reserved type
-				enough := len(payload) + min(4*len(payload), ws.Blocks.Size) + piece
+				enough := len(payload) + min(16*len(payload), ws.Blocks.Size) + piece
 				payload = append(payload, make([]byte, 1<<20)...)
 				stream := wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), payload)
 				go func() {

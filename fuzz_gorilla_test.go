@@ -54,7 +54,9 @@ func FuzzGorilla(f *testing.F) {
 			theirs.messages = theirs.messages[:len(ours.messages)]
 		}
 		if len(ours.messages) != len(theirs.messages) || !slices.Equal(ours.pings, theirs.pings) {
-			if !strict || len(ours.messages) > len(theirs.messages) || len(ours.pings) > len(theirs.pings) {
+			// A Ping behind corrupt data may be answered while the data gather.
+			pings := !deflate && len(ours.pings) > len(theirs.pings)
+			if !strict || len(ours.messages) > len(theirs.messages) || pings {
 				t.Fatalf("%x: read %q and %q, %v, but gorilla %q and %q, %v", stream,
 					ours.messages, ours.pings, ours.err, theirs.messages, theirs.pings, theirs.err)
 			}

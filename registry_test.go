@@ -16,6 +16,7 @@ func TestUnloadPlansForItsOwn(t *testing.T) {
 	for _, h := range []*Handler{first, first, second} {
 		provision(t, h)
 		s := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
+		s.stream = new(panickingStream)
 		s.lifecycle.begin(func() {}, never)
 		g.add(s)
 	}
@@ -44,7 +45,7 @@ func TestListIsInOrder(t *testing.T) {
 	g := newRegistry()
 	var want []*session
 	for i := range 100 {
-		s := &session{id: fmt.Sprint(i), handler: new(Handler)}
+		s := &session{id: fmt.Sprint(i), handler: new(Handler), stream: new(panickingStream)}
 		g.add(s)
 		want = append(want, s)
 	}
@@ -92,7 +93,7 @@ func BenchmarkRegistry(b *testing.B) {
 				all[i] = new(Handler)
 			}
 			for i := range sessions {
-				g.add(&session{id: fmt.Sprint(i), handler: all[i%handlers]})
+				g.add(&session{id: fmt.Sprint(i), handler: all[i%handlers], stream: new(panickingStream)})
 			}
 			var longest atomic.Int64
 			stop, stopped := make(chan struct{}), make(chan struct{})

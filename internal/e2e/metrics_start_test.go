@@ -1,6 +1,7 @@
-package caddywebsocket
+package e2e
 
 import (
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"strings"
 	"testing"
 
@@ -9,61 +10,61 @@ import (
 
 // Every series is there before its first event, or rates would miss that.
 func TestMetricsStartAtZero(t *testing.T) {
-	u := listenUpstream(t)
+	u := wstest.ListenUpstream(t)
 	site := "metrics /metrics\nwebsocket /echo {\nclose_code lifetime 4321\n}\nwebsocket /brief {\nmax_lifetime 50ms\nclose_code lifetime 1001\n}\n" +
 		"websocket passthrough {\nallowed_origins *\nmax_message_size 1KiB\n}\nrespond /no-socket 204\nreverse_proxy " + u.Addr().String()
-	p := startProcess(t, "", site)
-	before := p.scraped(t)
+	p := wstest.StartProcess(t, "", site)
+	before := scraped(t, &p.Server)
 	for name, value := range before {
 		if value != 0 {
 			t.Errorf("%s starts at %v", name, value)
 		}
 	}
-	end := func(client, app *peer) {
-		client.rw.Close()
+	end := func(client, app *wstest.Peer) {
+		client.Conn.Close()
 		if app != nil {
-			app.rw.Close()
+			app.Conn.Close()
 		}
 	}
-	for _, protocol := range protocols {
+	for _, protocol := range wstest.Protocols {
 		for _, payload := range []string{"", "\x03", "\x03\xe7", "\x03\xe8", "\x03\xe9", "\x03\xee", "\x03\xf7", "\x0f\xa0"} {
-			client := p.dial(t, protocol, "/echo")
-			client.send(ws.OpClose, payload)
-			client.read()
+			client := p.Dial(t, protocol, "/echo")
+			client.Send(ws.OpClose, payload)
+			client.ReadFrame()
 			end(client, nil)
-			client, app := u.tunnel(&p.server, protocol)
-			app.write(serverFrame(ws.FinBit|byte(ws.OpClose), payload))
-			client.expect(ws.OpClose, payload)
+			client, app := u.Tunnel(&p.Server, protocol)
+			app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), payload))
+			client.Expect(ws.OpClose, payload)
 			end(client, app)
 		}
-		end(p.dial(t, protocol, "/echo"), nil)
-		brief := p.dial(t, protocol, "/brief")
-		brief.expectClose(1001, "")
+		end(p.Dial(t, protocol, "/echo"), nil)
+		brief := p.Dial(t, protocol, "/brief")
+		brief.ExpectClose(1001, "")
 		end(brief, nil)
-		client, app := u.tunnel(&p.server, protocol)
-		client.send(ws.OpBinary, letters(2000))
-		client.expectClose(1009, "")
+		client, app := u.Tunnel(&p.Server, protocol)
+		client.Send(ws.OpBinary, wstest.Letters(2000))
+		client.ExpectClose(1009, "")
 		end(client, app)
-		client, app = u.tunnel(&p.server, protocol)
-		app.rw.Close()
-		client.expectClose(1012, "")
+		client, app = u.Tunnel(&p.Server, protocol)
+		app.Conn.Close()
+		client.ExpectClose(1012, "")
 		end(client, app)
-		client, app = u.tunnel(&p.server, protocol)
-		client.send(ws.OpText, "hello")
-		app.expectMasked(ws.OpText, "hello")
-		p.closes(t, "?mode=passthrough&code=4000", 1)
-		client.expectClose(4000, "")
+		client, app = u.Tunnel(&p.Server, protocol)
+		client.Send(ws.OpText, "hello")
+		app.ExpectMasked(ws.OpText, "hello")
+		p.CloseSessions(t, "?mode=passthrough&code=4000", 1)
+		client.ExpectClose(4000, "")
 		end(client, app)
-		p.attempt(t, protocol, "/echo", "Sec-WebSocket-Version", "7")
+		p.TryDial(t, protocol, "/echo", "Sec-WebSocket-Version", "7")
 	}
-	for len(p.listed(t, "")) > 0 { // until the ends have been counted
+	for len(p.Sessions(t, "")) > 0 { // until the ends have been counted
 	}
 	counted := 0
-	for name, value := range p.scraped(t) {
+	for name, value := range scraped(t, &p.Server) {
 		if _, ok := before[name]; !ok {
 			t.Errorf("%s wasn't there before its first event", name)
 		}
-		if strings.HasPrefix(name, metricsPrefix+"closes_total") && value > 0 {
+		if strings.HasPrefix(name, "caddy_websocket_"+"closes_total") && value > 0 {
 			counted++
 		}
 	}
