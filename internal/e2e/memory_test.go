@@ -105,7 +105,7 @@ func countReading(t *testing.T, p *wstest.Process) (n int) {
 	t.Helper()
 	_, profile, _ := strings.Cut(p.Get(t, "/debug/pprof/goroutine?debug=1"), "\n")
 	for group := range strings.SplitSeq(profile, "\n\n") {
-		if !strings.Contains(group, "(*receiver).read+") {
+		if !strings.Contains(group, "ws.(*Reader).read+") {
 			continue
 		}
 		var count int
