@@ -1,11 +1,13 @@
 package caddywebsocket
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
@@ -42,6 +44,20 @@ func (*app) CaddyModule() caddy.ModuleInfo {
 func (a *app) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	return events.(*caddyevents.App).On("stopping", a)
+}
+
+// Handle is called before Caddy waits for shutdown_delay. When it exits, the ends
+// of the sockets are spread over that time, so that the clients of a fleet don't
+// come back all at once.
+func (a *app) Handle(context.Context, caddy.Event) error {
+	if http := httpApp(a.ctx); http != nil && http.ShutdownDelay > 0 && caddy.Exiting() {
+		sessions.drain(time.Duration(http.ShutdownDelay))
+	}
 	return nil
 }
 

@@ -14,8 +14,8 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("websocket", parseCaddyfile)
-	// Behind authentication, but in front of what would wrap the response
-	// (encode, templates) or answer in its place (handle, respond).
+	// After authentication, but before directives that wrap the response (encode,
+	// templates) or write it (handle, respond).
 	httpcaddyfile.RegisterDirectiveOrder("websocket", httpcaddyfile.Before, "encode")
 }
 
@@ -42,14 +42,14 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		console
 //	}
 //
-// The option close_code may be given once for each cause. Defaults are those of the
+// The option close_code may be given once for each cause. The defaults are those of the
 // JSON fields.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
 		h.Mode = d.Val()
 		if h.Mode != modeEcho && h.Mode != modePassthrough {
-			return d.Errf("unrecognized websocket mode '%s': it is echo or passthrough", h.Mode)
+			return d.Errf("unrecognized websocket mode '%s': it must be echo or passthrough", h.Mode)
 		}
 		if d.NextArg() {
 			return d.ArgErr()
@@ -69,7 +69,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 		if d.NextBlock(1) {
-			return d.Errf("the websocket option '%s' has no block", option)
+			return d.Errf("the websocket option '%s' does not take a block", option)
 		}
 	}
 	return nil
@@ -143,45 +143,45 @@ func (h *Handler) unmarshalKeepalive(d *caddyfile.Dispenser) error {
 }
 
 func (h *Handler) unmarshalCloseCode(d *caddyfile.Dispenser) error {
-	var of, value string
-	if !d.Args(&of, &value) {
+	var by, value string
+	if !d.Args(&by, &value) {
 		return d.ArgErr()
 	}
-	if _, ok := h.CloseCode[of]; ok {
-		return d.Errf("duplicate websocket option 'close_code %s'", of)
+	if _, ok := h.CloseCode[by]; ok {
+		return d.Errf("duplicate websocket option 'close_code %s'", by)
 	}
 	code := closeNone
 	if value != "none" {
 		var err error
 		if code, err = strconv.Atoi(value); err != nil || code == closeNone {
-			return d.Errf("parsing close_code '%s': it must be a close code or none", value)
+			return d.Errf("parsing close_code %s '%s': it must be none or a close code that a server may send", by, value)
 		}
 	}
 	if h.CloseCode == nil {
 		h.CloseCode = make(map[string]int)
 	}
-	h.CloseCode[of] = code
+	h.CloseCode[by] = code
 	return nil
 }
 
-// Numbers beyond these don't survive the adaptation to JSON, where they are
-// floating-point numbers for a while.
+// Larger numbers are not adapted to JSON exactly, since the adapter converts them to
+// floating-point numbers on the way.
 const (
 	maxSize     = 1 << 53
 	maxDuration = 100 * 365 * 24 * time.Hour
 )
 
-// parseSize parses the current argument of an option as bytes, 1 or more.
+// parseSize parses the current argument of an option as a number of bytes above zero.
 func parseSize(d *caddyfile.Dispenser, option string, size *int64) error {
 	n, err := humanize.ParseBytes(d.Val())
 	if err != nil || n == 0 || n > maxSize {
-		return d.Errf("parsing %s '%s': it must be a size such as 512, 4KiB or 1MB, from 1 byte to 8PiB", option, d.Val())
+		return d.Errf("parsing %s '%s': it must be a size from 1 byte to 8PiB, such as 512, 4KiB or 1MB", option, d.Val())
 	}
 	*size = int64(n)
 	return nil
 }
 
-// parseCount parses the current argument of an option as a number, 1 or more.
+// parseCount parses the current argument of an option as a number above zero.
 func parseCount(d *caddyfile.Dispenser, option string, count *int) error {
 	n, err := strconv.ParseUint(d.Val(), 10, 31)
 	if err != nil || n == 0 {
@@ -191,14 +191,14 @@ func parseCount(d *caddyfile.Dispenser, option string, count *int) error {
 	return nil
 }
 
-// parseDuration parses the current argument of an option as a time above zero.
+// parseDuration parses the current argument of an option as a duration above zero.
 func parseDuration(d *caddyfile.Dispenser, option string, duration *caddy.Duration) error {
 	n, err := caddy.ParseDuration(d.Val())
 	if err != nil {
 		return d.Errf("parsing %s '%s': %v", option, d.Val(), err)
 	}
 	if n <= 0 || n > maxDuration {
-		return d.Errf("parsing %s '%s': it must be above 0 and no longer than a hundred years", option, d.Val())
+		return d.Errf("parsing %s '%s': it must be longer than 0 and at most 100 years", option, d.Val())
 	}
 	*duration = caddy.Duration(n)
 	return nil

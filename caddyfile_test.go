@@ -100,23 +100,23 @@ var configRefusals = []struct{ config, message string }{
 
 	{
 		`{"keepalive_interval": -1, "keepalive_timeout": "1m"}`,
-		"keepalive_timeout '1m0s': there is none when keepalive is off",
+		"keepalive_timeout '1m0s': it can't be set when keepalive is off",
 	},
 	{
 		`{"keepalive_interval": "30s", "keepalive_timeout": "30s"}`,
-		"keepalive_timeout '30s': it must be longer than the interval, which is '30s'",
+		"keepalive_timeout '30s': it must be longer than keepalive_interval, which is '30s'",
 	},
 	{
 		`{"keepalive_interval": "30s", "keepalive_timeout": "20s"}`,
-		"keepalive_timeout '20s': it must be longer than the interval, which is '30s'",
+		"keepalive_timeout '20s': it must be longer than keepalive_interval, which is '30s'",
 	},
 	{
 		`{"keepalive_interval": "30s", "keepalive_timeout": "-1s"}`,
-		"keepalive_timeout '-1s': it must be longer than the interval, which is '30s'",
+		"keepalive_timeout '-1s': it must be longer than keepalive_interval, which is '30s'",
 	},
 	{
 		`{"keepalive_timeout": "1m"}`,
-		"keepalive_timeout '1m0s': it must be longer than the interval, which is '2m0s'",
+		"keepalive_timeout '1m0s': it must be longer than keepalive_interval, which is '2m0s'",
 	},
 
 	{`{"buffer_size": 511}`, "buffer_size '511': it must be from 512 to 1048576 bytes"},
@@ -129,23 +129,23 @@ var configRefusals = []struct{ config, message string }{
 
 	{
 		`{"mode": "passthrough", "subprotocols": ["chat", "v2.chat"]}`,
-		"subprotocols 'chat v2.chat': in passthrough the next handler chooses",
+		"subprotocols 'chat v2.chat': only valid in echo mode; in passthrough mode the next handler chooses the subprotocol",
 	},
 	{
 		`{"subprotocols": ["chat", "chat room"]}`,
-		"subprotocols 'chat room': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
+		"subprotocols 'chat room': it must be a token: letters, digits and !#$%&'*+-.^_`|~",
 	},
 	{
 		`{"subprotocols": ["chat,v2.chat"]}`,
-		"subprotocols 'chat,v2.chat': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
+		"subprotocols 'chat,v2.chat': it must be a token: letters, digits and !#$%&'*+-.^_`|~",
 	},
 	{
 		`{"subprotocols": [""]}`,
-		"subprotocols '': it must be a token, of letters, digits and !#$%&'*+-.^_`|~",
+		"subprotocols '': it must be a token: letters, digits and !#$%&'*+-.^_`|~",
 	},
-	{`{"subprotocols": ["chat", "v2.chat", "chat"]}`, "subprotocols 'chat': it stands twice"},
+	{`{"subprotocols": ["chat", "v2.chat", "chat"]}`, "subprotocols 'chat': it is given more than once"},
 
-	{`{"mode": "passthrough", "console": true}`, "console: it is for echo, not for passthrough"},
+	{`{"mode": "passthrough", "console": true}`, "console: only valid in echo mode"},
 
 	{`{"compression": "gzip"}`, "compression 'gzip': it must be on or off"},
 	{`{"compression": "true"}`, "compression 'true': it must be on or off"},
@@ -158,9 +158,9 @@ var configRefusals = []struct{ config, message string }{
 	{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
 	{
 		`{"close_code": {"restart": 1001}}`,
-		"close_code 'restart': it must be one of admin, keepalive_timeout, lifetime, reload, shutdown, upstream",
+		"close_code 'restart': the cause must be one of admin, keepalive_timeout, lifetime, reload, shutdown, upstream",
 	},
-	{`{"close_code": {"upstream": 1001}}`, "close_code 'upstream': it is for passthrough, not for echo"},
+	{`{"close_code": {"upstream": 1001}}`, "close_code 'upstream': only valid in passthrough mode"},
 	{
 		`{"close_code": {"reload": 1005}}`,
 		"close_code reload '1005': it must be none or a code that a server may send: 1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999",

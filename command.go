@@ -22,7 +22,7 @@ func init() {
 		Usage: "[--listen <addr>] [--domain <example.com>] [--allowed-origin <origin>]... [--keepalive <duration>] [--console] [--access-log]",
 		Short: "Spins up a WebSocket echo server",
 		Long: `
-A WebSocket server that sends every message back, at any path. Useful for
+A WebSocket server that sends every message back, on any path. Useful for
 testing clients, proxies and networks.
 
 The listener's socket address can be customized with the --listen flag.
@@ -32,19 +32,20 @@ will be changed to the HTTPS port and the server will use HTTPS. If using
 a public domain, ensure A/AAAA records are properly configured before
 using this option.
 
-Pages of any origin may connect unless --allowed-origin is given, once for
-each origin.
+Pages of any origin may connect, unless the allowed ones are listed with
+--allowed-origin, which may be given more than once.
 
-A Ping is sent when a socket has been silent for --keepalive, and one whose
-client is silent for twice as long is closed. The value "off" turns both off.
+A Ping is sent when a socket has been silent for the --keepalive duration. If
+the client stays silent for twice that duration, the socket is closed. The
+value "off" turns both off.
 
-With --console, a browser that opens any URL of the server gets a page to
-try the socket with. Other requests that open no socket get status 426.`,
+With --console, a browser that opens any URL of the server gets a test page.
+All other requests that are not WebSocket handshakes get status 426.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Flags().StringP("listen", "l", "", "The address to which to bind the listener")
-			cmd.Flags().StringP("domain", "d", "", "Domain name at which to serve the socket")
+			cmd.Flags().StringP("domain", "d", "", "Domain name at which to serve the sockets")
 			cmd.Flags().StringArrayP("allowed-origin", "o", nil, "Origin whose pages may connect (repeatable)")
-			cmd.Flags().StringP("keepalive", "k", defaultKeepaliveInterval.String(), "How long a socket may be silent before a ping, or off")
+			cmd.Flags().StringP("keepalive", "k", defaultKeepaliveInterval.String(), "How long a socket may be silent before a Ping is sent, or off")
 			cmd.Flags().BoolP("console", "c", false, "Serve a test page to browsers")
 			cmd.Flags().BoolP("access-log", "a", false, "Enable the access log")
 			cmd.RunE = caddycmd.WrapCommandFuncForCobra(runEcho)
@@ -52,7 +53,7 @@ try the socket with. Other requests that open no socket get status 426.`,
 	})
 }
 
-// runEcho runs the command websocket-echo.
+// runEcho runs the websocket-echo command.
 func runEcho(fs caddycmd.Flags) (int, error) {
 	caddy.TrapSignals()
 	origins, err := fs.GetStringArray("allowed-origin")
@@ -65,7 +66,7 @@ func runEcho(fs caddycmd.Flags) (int, error) {
 	} else {
 		interval, err := caddy.ParseDuration(keepalive)
 		if err != nil || interval <= 0 {
-			return caddy.ExitCodeFailedStartup, fmt.Errorf("keepalive '%s': it must be a duration such as 30s, or off", keepalive)
+			return caddy.ExitCodeFailedStartup, fmt.Errorf("--keepalive '%s': it must be a duration above 0, such as 30s, or off", keepalive)
 		}
 		echo.KeepaliveInterval = caddy.Duration(interval)
 	}
@@ -82,15 +83,15 @@ func runEcho(fs caddycmd.Flags) (int, error) {
 	select {}
 }
 
-// echoConfig is the config of a server of nothing but echo.
+// echoConfig returns the config of a server that only echoes.
 func echoConfig(echo *Handler, listen, domain string, accessLog bool) *caddy.Config {
-	noSocket := caddyhttp.StaticResponse{
+	notHandshake := caddyhttp.StaticResponse{
 		StatusCode: caddyhttp.WeakString(strconv.Itoa(http.StatusUpgradeRequired)),
 		Body:       "This is a WebSocket endpoint.\n",
 	}
 	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{
 		caddyconfig.JSONModuleObject(echo, "handler", "websocket", nil),
-		caddyconfig.JSONModuleObject(noSocket, "handler", "static_response", nil),
+		caddyconfig.JSONModuleObject(notHandshake, "handler", "static_response", nil),
 	}}
 	if domain != "" {
 		route.MatcherSetsRaw = []caddy.ModuleMap{{"host": caddyconfig.JSON(caddyhttp.MatchHost{domain}, nil)}}

@@ -56,7 +56,7 @@ func TestEchoCommandWithDomain(t *testing.T) {
 
 func TestEchoCommandRefusals(t *testing.T) {
 	for args, want := range map[string]string{
-		"--keepalive 0s":                  "keepalive '0s': it must be a duration such as 30s, or off",
+		"--keepalive 0s":                  "--keepalive '0s': it must be a duration above 0, such as 30s, or off",
 		"--keepalive soon":                "keepalive 'soon': it must be",
 		"--allowed-origin example.com":    "allowed_origins 'example.com'",
 		"--listen 127.0.0.1:0 --colorful": "unknown flag: --colorful",

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// The parts of the page. Its screenshot is for the README alone.
+// The parts of the page, without its screenshot, which only the README shows.
 //
 //go:embed console/*.html console/*.css console/*.js
 var consoleParts embed.FS
@@ -24,7 +24,7 @@ var (
 	// In the order in which they override each other.
 	consoleStyles = []string{"base.css", "controls.css", "layout.css", "log.css", "media.css"}
 
-	// Modules, each behind those that it imports.
+	// Each module comes after those that it imports.
 	consoleScripts = []string{
 		"dom.js", "bytes.js", "message.js", "socket.js", "echoes.js", "rate.js", "latency.js", "plot.js",
 		"log.js", "grid.js", "export.js", "communication.js", "composer.js", "traffic.js", "page.js",
@@ -37,9 +37,9 @@ type console struct {
 	header http.Header
 }
 
-// consolePage puts the page together. The one URL that a matcher leaves to the
-// handler has to carry all of it, so style and scripts go inline, and the policy
-// allows them by their hashes.
+// consolePage assembles the page. A matcher may route only one URL to the handler, so the
+// page has to include its styles and scripts; its content security policy allows them by
+// their hashes.
 var consolePage = sync.OnceValue(func() *console {
 	style := consoleFiles(consoleStyles...)
 	script := moduleSyntax.ReplaceAllString(consoleFiles(consoleScripts...), "")
@@ -66,8 +66,8 @@ var consolePage = sync.OnceValue(func() *console {
 			}, "; ")},
 			"X-Content-Type-Options": {"nosniff"},
 			"Referrer-Policy":        {"no-referrer"},
-			// Browsers give exact clocks only to pages that share their process
-			// with no other site, and round trips are short.
+			// Browsers give precise clocks only to pages that are isolated from other
+			// sites, and round trips are short.
 			"Cross-Origin-Opener-Policy":   {"same-origin"},
 			"Cross-Origin-Embedder-Policy": {"require-corp"},
 			"Cross-Origin-Resource-Policy": {"same-origin"},
@@ -77,49 +77,51 @@ var consolePage = sync.OnceValue(func() *console {
 	}
 })
 
-// consoleFiles are parts of the page, one behind the other.
+// consoleFiles returns the contents of parts of the page, concatenated.
 func consoleFiles(names ...string) string {
 	var all strings.Builder
 	for _, name := range names {
 		content, err := consoleParts.ReadFile("console/" + name)
 		if err != nil {
-			panic(err) // it isn't embedded
+			panic(err) // the file isn't embedded
 		}
 		all.Write(content)
 	}
 	return all.String()
 }
 
-// moduleSyntax is what ties modules together that the page has in one.
+// moduleSyntax matches imports and exports, which the page doesn't need: it has all modules
+// in one script.
 var moduleSyntax = regexp.MustCompile(`(?m)^import .*\n|^export `)
 
-// cspHash is the source expression that allows exactly this inline content.
+// cspHash returns the source expression of a content security policy that allows exactly
+// this inline content.
 func cspHash(content string) string {
 	sum := sha256.Sum256([]byte(content))
 	return fmt.Sprintf("'sha256-%s'", base64.StdEncoding.EncodeToString(sum[:]))
 }
 
-// answersConsole answers a browser with the page, a part of it, or 304, and reports
+// answersConsole answers a browser with the page, a range of it, or status 304. It reports
 // whether it did.
 func answersConsole(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
-	// The next handler's answer is at the same URL, too.
+	// Other requests for the same URL get the response of the next handler.
 	w.Header().Add("Vary", "Accept")
 	if !wantsHTML(r.Header["Accept"]) {
 		return false
 	}
 	page := consolePage()
 	for name, values := range page.header {
-		w.Header()[name] = slices.Clone(values) // other handlers may add to them
+		w.Header()[name] = slices.Clone(values) // other handlers may append to them
 	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(page.html))
 	return true
 }
 
-// wantsHTML reports whether Accept fields name HTML, as those of browsers do. Other
-// clients accept anything (RFC 9110 §12.5.1).
+// wantsHTML reports whether Accept fields name HTML, as those of browsers do. Most other
+// clients accept anything, or send no Accept field (RFC 9110 §12.5.1).
 func wantsHTML(accept []string) bool {
 	for _, value := range accept {
 		for element := range strings.SplitSeq(value, ",") {
@@ -131,8 +133,8 @@ func wantsHTML(accept []string) bool {
 	return false
 }
 
-// acceptsHTML reports whether one element of an Accept field is HTML with a weight
-// that isn't zero.
+// acceptsHTML reports whether an element of an Accept field is HTML with a weight above
+// zero.
 func acceptsHTML(element string) bool {
 	mediaRange, parameters, _ := strings.Cut(element, ";")
 	if !strings.EqualFold(strings.Trim(mediaRange, " \t"), "text/html") {

@@ -12,49 +12,49 @@ import (
 )
 
 const (
-	// flushMarker is what a deflater ends with when it is flushed, and what
-	// senders leave off at the end of a message (RFC 7692 §7.2.1).
+	// flushMarker is what a deflater ends with when it is flushed. Senders remove it
+	// from the end of a message (RFC 7692 §7.2.1).
 	flushMarker = "\x00\x00\xff\xff"
-	// deflateTail ends a message for an inflater: with the marker, and a block
-	// that says it is the last.
+	// deflateTail ends a message for an inflater: with the marker, and an empty block
+	// that is marked as the last one.
 	deflateTail = flushMarker + "\x01\x00\x00\xff\xff"
 
-	// deflateLevel is the lowest level whose output is no larger than that of
-	// zlib's lowest.
+	// deflateLevel is the lowest level whose output is no larger than that of zlib at
+	// its lowest level.
 	deflateLevel = 4
-	// leastDeflated is the size below which a deflater doesn't look for matches.
-	leastDeflated = 128
+	// minDeflated is the size, in bytes, below which no matches are searched for.
+	minDeflated = 128
 )
 
-// A deflater takes 930 KiB and an inflater 41. No deflater is held while a client
-// is waited for, and an inflater only for a message of which a block has come.
+// A deflater takes 930 KiB and an inflater 41 KiB. While the handler waits for a client,
+// it holds no deflater, and an inflater only after it has received a block of a message.
 var (
 	inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 	deflaters = sync.Pool{New: func() any {
 		w, _ := flate.NewWriter(nil, deflateLevel)
 		return w
 	}}
-	// plains hold what has just been inflated.
-	plains = ws.NewBufferPool(4 << 10)
-	// mediumBlocks hold what there is to inflate. For plain messages, a buffer
+	// inflatedBuffers hold bytes that have just been inflated.
+	inflatedBuffers = ws.NewBufferPool(4 << 10)
+	// mediumBlocks hold bytes that are to be inflated. For uncompressed messages, a buffer
 	// of this size would not be worth the copy.
 	mediumBlocks = ws.NewBufferPool(16 << 10)
 )
 
-// deflated echoes a compressed message, compressed. No window is kept between
-// messages, in either direction, so a socket without a message in flight costs
-// no more than an uncompressed one.
+// deflated echoes a compressed message and compresses the reply. No window is kept between
+// messages in either direction, so a socket without a message in flight costs no more
+// than an uncompressed one.
 func (e *echo) deflated(h ws.Header, n int) error {
-	e.in.Begin(h, n)
-	c := &compressed{echo: e, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(e.handler.buffers.First())}
+	e.in.BeginPayload(h, n)
+	c := &compressed{echo: e, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(e.handler.buffers.Initial())}
 	defer c.gathered.Release()
 	if c.err = c.gather(); c.err != nil {
 		return c.inflate()
 	}
-	m := e.begin(byte(h.Opcode) | ws.RSV1Bit)
+	m := e.beginReply(byte(h.Opcode) | ws.RSV1Bit)
 	m.drop = len(flushMarker)
 	defer m.Release()
-	defer m.giveBack()
+	defer m.putDeflater()
 	c.to = m
 	if err := c.inflate(); err != nil {
 		return err
@@ -66,33 +66,32 @@ func (e *echo) deflated(h ws.Header, n int) error {
 
 var (
 	errCorruptDeflate = &ws.CloseError{Code: websocket.CloseInvalidFramePayloadData, Reason: "corrupt compressed data"}
-	// errUnfinished is where the check of a message ends that is not whole yet.
-	errUnfinished = errors.New("unfinished message")
+	// errIncomplete ends the check of a message that has not been received completely.
+	errIncomplete = errors.New("incomplete message")
 )
 
-// A compressed is the payload of a compressed message, of all its frames, and
-// deflateTail after it. It gathers up to a block before that is inflated.
+// A compressed reads the payload of a compressed message, over all its frames, followed by
+// deflateTail. It receives up to a block before it inflates that.
 type compressed struct {
 	*echo
 	opcode   ws.Opcode
 	fin      bool // the current frame is the last
 	gathered ws.GrowingBuffer
-	ahead    []byte    // gathered and not yet inflated
-	inTail   bool      // what is ahead is of the tail
-	to       *outgoing // where it goes; nil while it is only checked
-	err      error     // what ended the socket, as against the data, behind what is ahead
-	failed   bool      // err has been reached
+	ahead    []byte    // bytes that have been received and not yet inflated
+	inTail   bool      // ahead is part of deflateTail
+	to       *outgoing // the reply; nil while the message is only checked
+	err      error     // the error of the socket, to be returned after ahead
+	failed   bool      // err has been returned
 }
 
-// gather receives a block of the message, or what there is until its end or an
-// error.
+// gather receives a block of the message, or less at its end or before an error.
 func (c *compressed) gather() (err error) {
 	g := &c.gathered
 	g.N = 0
 	defer func() { c.ahead = g.Buf.P[:g.N] }()
-	for checked := 0; !c.whole() && !(g.Full() && g.From == ws.Blocks); {
+	for checked := 0; !c.complete() && !(g.Full() && g.From == ws.Blocks); {
 		if !c.in.More() && c.to == nil && g.N > 4*checked {
-			// The rest may never come, and what is wrong should show.
+			// The rest may never come, and an error should not go unnoticed until then.
 			checked = g.N
 			if err := c.check(); err != nil {
 				return err
@@ -104,7 +103,7 @@ func (c *compressed) gather() (err error) {
 			if err != nil {
 				return err
 			}
-			c.in.Begin(h, n)
+			c.in.BeginPayload(h, n)
 			c.fin = h.Fin
 		case g.Full():
 			limit := mediumBlocks
@@ -113,7 +112,7 @@ func (c *compressed) gather() (err error) {
 			}
 			g.Grow(limit)
 		default:
-			n, err := c.in.Payload(g.Buf.P[g.N:])
+			n, err := c.in.ReadPayload(g.Buf.P[g.N:])
 			if err != nil {
 				return err
 			}
@@ -123,30 +122,30 @@ func (c *compressed) gather() (err error) {
 	return nil
 }
 
-// whole reports whether all of the message has been received.
-func (c *compressed) whole() bool { return c.fin && c.in.Remaining == 0 }
+// complete reports whether the whole message has been received.
+func (c *compressed) complete() bool { return c.fin && c.in.Remaining == 0 }
 
-// check finds what is wrong with what has gathered.
+// check returns the error in the part of the message that has been received, if any.
 func (c *compressed) check() error {
-	c.ahead, c.err = c.gathered.Buf.P[:c.gathered.N], errUnfinished
+	c.ahead, c.err = c.gathered.Buf.P[:c.gathered.N], errIncomplete
 	err := c.inflate()
 	c.err, c.failed = nil, false
-	if err == errUnfinished {
+	if err == errIncomplete {
 		return nil
 	}
 	return err
 }
 
-// inflate inflates the message and has it compressed.
+// inflate inflates the message and compresses it again into the reply, if there is one.
 func (c *compressed) inflate() error {
 	inflater := inflaters.Get().(io.ReadCloser)
 	defer inflaters.Put(inflater)
 	if err := inflater.(flate.Resetter).Reset(c, nil); err != nil {
 		return err
 	}
-	plain := plains.Get()
-	defer plains.Put(plain)
-	text := ws.CheckText(c.opcode)
+	plain := inflatedBuffers.Get()
+	defer inflatedBuffers.Put(plain)
+	text := ws.NewTextChecker(c.opcode)
 	for size := int64(0); ; {
 		n, err := c.readPlain(inflater, plain.P)
 		last := err == io.EOF
@@ -173,20 +172,21 @@ func (c *compressed) inflate() error {
 	}
 }
 
-// readPlain reads until p is full, the message ends, or err says why it can't.
+// readPlain reads inflated bytes until p is full or the message ends, or until an error.
 func (c *compressed) readPlain(inflater io.Reader, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var k int
 		k, err = inflater.Read(p[n:])
 		n += k
 		if err == io.EOF && c.more() {
-			// A block was marked as the last one, which ends nothing here.
+			// A block that is marked as the last one does not end the message.
 			err = inflater.(flate.Resetter).Reset(c, nil)
 		}
 	}
 	return n, err
 }
 
+// Read returns the message before it is inflated.
 func (c *compressed) Read(p []byte) (int, error) {
 	if err := c.fill(); err != nil {
 		return 0, err
@@ -196,7 +196,8 @@ func (c *compressed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// ReadByte keeps the inflater from reading further than it must.
+// ReadByte makes c an [io.ByteReader], so that the inflater doesn't read more than it
+// needs.
 func (c *compressed) ReadByte() (byte, error) {
 	if err := c.fill(); err != nil {
 		return 0, err
@@ -206,12 +207,12 @@ func (c *compressed) ReadByte() (byte, error) {
 	return b, nil
 }
 
-// more reports whether the client sent more than what has been read.
+// more reports whether the message has bytes that have not been read.
 func (c *compressed) more() bool {
 	return c.fill() == nil && !c.inTail
 }
 
-// fill has something ahead, or fails.
+// fill makes sure that ahead is not empty, or returns an error.
 func (c *compressed) fill() error {
 	for len(c.ahead) == 0 {
 		switch {
@@ -220,7 +221,7 @@ func (c *compressed) fill() error {
 			return c.err
 		case c.inTail:
 			return io.EOF
-		case c.whole():
+		case c.complete():
 			c.ahead, c.inTail = []byte(deflateTail), true
 		default:
 			if c.err = c.to.pause(); c.err == nil {
@@ -231,11 +232,11 @@ func (c *compressed) fill() error {
 	return nil
 }
 
-// compress adds p to a compressed message.
+// compress adds p to a compressed reply.
 func (m *outgoing) compress(p []byte, last bool) error {
-	m.took(len(p))
+	m.countReceived(len(p))
 	if m.deflater == nil {
-		if last && len(p) < leastDeflated && m.N == ws.MaxServerHeader {
+		if last && len(p) < minDeflated && m.N == ws.MaxServerHeader {
 			return flate.StatelessDeflate(m, p, false, nil)
 		}
 		m.deflater = deflaters.Get().(*flate.Writer)
@@ -253,7 +254,7 @@ func (m *outgoing) compress(p []byte, last bool) error {
 	return nil
 }
 
-// Write takes compressed bytes.
+// Write adds compressed bytes to the reply. It is called by the deflater.
 func (m *outgoing) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		room, err := m.room()
@@ -267,24 +268,24 @@ func (m *outgoing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// endBlock flushes the deflater and gives it back.
+// endBlock flushes the deflater and returns it to its pool.
 func (m *outgoing) endBlock() error {
 	if m.deflater == nil {
 		return nil
 	}
-	defer m.giveBack()
+	defer m.putDeflater()
 	return m.deflater.Flush()
 }
 
-func (m *outgoing) giveBack() {
+func (m *outgoing) putDeflater() {
 	if m.deflater != nil {
 		deflaters.Put(m.deflater)
 		m.deflater = nil
 	}
 }
 
-// pause gives up what can be before the client is waited for, in the middle of a
-// message: the deflater, and a long buffer.
+// pause releases the deflater and a long buffer before the handler waits for the client
+// in the middle of a message.
 func (m *outgoing) pause() error {
 	if err := m.endBlock(); err != nil || m.N <= ws.Blocks.Size {
 		return err
@@ -292,6 +293,6 @@ func (m *outgoing) pause() error {
 	if err := m.send(0); err != nil {
 		return err
 	}
-	m.Exchange(m.handler.buffers.First())
+	m.Exchange(m.handler.buffers.Initial())
 	return nil
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// An echo sends every message back as it came: the same type, the same bytes.
+// An echo sends every message back with the same type and the same bytes.
 type echo struct {
 	*session
 	in    *ws.Reader
-	limit int64    // of a message, in bytes; 0: none
-	reply outgoing // the message that long or deflated is at
+	limit int64    // the longest message, in bytes; 0: no limit
+	reply outgoing // the reply to the current message in long or deflated
 }
 
 func newEcho(s *session, deflate bool) *echo {
@@ -36,7 +36,7 @@ func (s *session) accept(w http.ResponseWriter, r *http.Request) (*echo, error) 
 	return s.beginEcho(a), nil
 }
 
-// beginEcho begins the session of an accepted socket.
+// beginEcho begins the session of a socket that has been accepted.
 func (s *session) beginEcho(a *accepted) *echo {
 	s.agreement.Store(&agreement{a.subprotocol, a.deflate})
 	s.begin(a.stream)
@@ -48,7 +48,7 @@ func (e *echo) serve() {
 	err := e.messages()
 	if errors.Is(err, ws.ErrCloseSent) {
 		// The timer has begun the closing handshake.
-		if err = e.in.Discard(); err == nil {
+		if err = e.in.DiscardToClose(); err == nil {
 			err = &ws.PeerClose{}
 		}
 	}
@@ -56,7 +56,7 @@ func (e *echo) serve() {
 	e.in.Release()
 }
 
-// messages echoes until err says why it can't go on.
+// messages echoes messages until an error ends the socket, and returns that.
 func (e *echo) messages() error {
 	for {
 		h, n, err := e.nextData()
@@ -77,7 +77,7 @@ func (e *echo) messages() error {
 	}
 }
 
-// nextData receives the header of the next frame of a message, and answers the
+// nextData returns the header of the next data frame and its length. It answers the
 // control frames before it.
 func (e *echo) nextData() (ws.Header, int, error) {
 	for {
@@ -85,7 +85,7 @@ func (e *echo) nextData() (ws.Header, int, error) {
 		if err != nil || !h.Opcode.IsControl() {
 			return h, n, err
 		}
-		payload, err := e.in.Whole(h, n, nil)
+		payload, err := e.in.PeekPayload(h, n, nil)
 		if err != nil {
 			return h, n, err
 		}
@@ -104,7 +104,7 @@ func (e *echo) nextData() (ws.Header, int, error) {
 	}
 }
 
-// checkSize checks that a message of size bytes may have more.
+// checkSize checks that a message of size bytes may grow by more bytes.
 func (e *echo) checkSize(size, more int64) error {
 	if e.limit > 0 && more > e.limit-size {
 		return &ws.CloseError{Code: websocket.CloseMessageTooBig, Reason: fmt.Sprintf("message of more than %d bytes", e.limit)}
@@ -112,13 +112,13 @@ func (e *echo) checkSize(size, more int64) error {
 	return nil
 }
 
-// short echoes a message that is one frame and fits in the receive buffer.
+// short echoes a message that consists of one frame and fits in the receive buffer.
 func (e *echo) short(h ws.Header, n int) error {
 	if err := e.checkSize(0, h.Length); err != nil {
 		return err
 	}
-	text := ws.CheckText(h.Opcode)
-	payload, err := e.in.Whole(h, n, text)
+	text := ws.NewTextChecker(h.Opcode)
+	payload, err := e.in.PeekPayload(h, n, text)
 	if err != nil {
 		return err
 	}
@@ -130,33 +130,31 @@ func (e *echo) short(h ws.Header, n int) error {
 	return e.sendBack(ws.FinBit|byte(h.Opcode), n, len(payload))
 }
 
-// sendBack sends the frame that lies unread in the receive buffer back from where
-// it lies.
-func (e *echo) sendBack(first byte, n, size int) error {
-	frame := e.in.Reply(first, n, size)
+// sendBack sends the frame that is in the receive buffer back without copying it.
+func (e *echo) sendBack(firstByte byte, n, size int) error {
+	frame := e.in.Reply(firstByte, n, size)
 	return e.out.Send(frame, e.in.More())
 }
 
-// long echoes a message of many frames or of one that is too long for the
-// receive buffer: in one frame if it is no longer than maxEchoFrame, else in
-// several.
+// long echoes a message that has several frames or doesn't fit in the receive buffer: in
+// one frame if it is no longer than maxEchoFrame, else in several.
 func (e *echo) long(h ws.Header, n int) error {
-	m := e.begin(byte(h.Opcode))
+	m := e.beginReply(byte(h.Opcode))
 	defer m.Release()
-	text := ws.CheckText(h.Opcode)
+	text := ws.NewTextChecker(h.Opcode)
 	var size int64
 	for {
 		if err := e.checkSize(size, h.Length); err != nil {
 			return err
 		}
 		size += h.Length
-		e.in.Begin(h, n)
+		e.in.BeginPayload(h, n)
 		for e.in.Remaining > 0 {
 			room, err := m.room()
 			if err != nil {
 				return err
 			}
-			k, err := e.in.Payload(room)
+			k, err := e.in.ReadPayload(room)
 			if err != nil {
 				return err
 			}
@@ -164,7 +162,7 @@ func (e *echo) long(h ws.Header, n int) error {
 				return ws.ErrInvalidUTF8
 			}
 			m.N += k
-			m.took(k)
+			m.countReceived(k)
 		}
 		if h.Fin {
 			break
@@ -181,17 +179,17 @@ func (e *echo) long(h ws.Header, n int) error {
 	return m.send(ws.FinBit)
 }
 
-// close ends the socket after err, with what of the closing handshake is left
-// to do (RFC 6455 §7).
+// close ends the socket because of err and completes the closing handshake as far as
+// possible (RFC 6455 §7).
 func (e *echo) close(err error) {
 	end, _ := e.end(e.endingOf(err))
 	if end.code == closeNone {
 		return
 	}
-	_ = e.out.Control(ws.OpClose, end.payload()) // unless the timer has
+	_ = e.out.Control(ws.OpClose, end.payload()) // fails if the timer has already sent one
 	if end.code == websocket.CloseMessageTooBig {
-		// The client broke no rule of RFC 6455, so it may say its part.
-		_ = e.in.Discard()
+		// The client has not violated RFC 6455, so it can answer our Close frame.
+		_ = e.in.DiscardToClose()
 	}
 	_, clientClosed := errors.AsType[*ws.PeerClose](err)
 	if e.stream.CloseWrite(clientClosed) {

@@ -13,7 +13,8 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// A cause says what ended a session.
+// A cause is what ended a session. Logs, metrics and the admin API have it as closed_by
+// or cause.
 type cause string
 
 const (
@@ -32,19 +33,35 @@ const (
 // An ending is how a session ends: why, and with which Close frame.
 type ending struct {
 	by     cause
-	code   int // closeNone if there is no Close frame
+	code   int // the close code, or closeNone if there is no Close frame
 	reason string
-	// appCode is what the application is sent instead of code. 0: the same.
+	// appCode is the close code that the application is sent instead. 0: the same one.
 	appCode int
+	// invalid says which rule a peer's Close frame breaks, if any.
+	invalid string
 }
 
-// closeNone stands for an end without a Close frame, as RFC 6455 §7.1.5 has it.
+// closeNone stands for a session that ends without a Close frame (RFC 6455 §7.1.5).
 const closeNone = websocket.CloseAbnormalClosure
 
-// payload is that of the Close frame to the client.
-func (e ending) payload() []byte { return ws.ClosePayload(e.code, e.reason) }
+// endingBy returns how a session ends with a peer's Close frame.
+func endingBy(by cause, sent ws.PeerClose) ending {
+	return ending{by: by, code: sent.Code, reason: sent.Reason, invalid: sent.Invalid}
+}
 
-// appPayload is that of the one to the application.
+// withoutClose reports whether there is no Close frame. A peer's may carry closeNone,
+// which no endpoint may send.
+func (e ending) withoutClose() bool { return e.code == closeNone && e.invalid == "" }
+
+// payload returns the payload of the Close frame to the client.
+func (e ending) payload() []byte {
+	if e.invalid != "" {
+		return ws.ClosePayload(websocket.CloseProtocolError, "")
+	}
+	return ws.ClosePayload(e.code, e.reason)
+}
+
+// appPayload returns the payload of the Close frame to the application.
 func (e ending) appPayload() []byte {
 	if e.appCode != 0 {
 		return ws.ClosePayload(e.appCode, e.reason)
@@ -52,12 +69,12 @@ func (e ending) appPayload() []byte {
 	return e.payload()
 }
 
-// closeCodes are the codes that clients are sent, by cause, unless close_code names
-// another. Many clients take 1000, 1001 or 1011 for final, and each of these ends is
-// a passing trouble, so the code is one after which they come back: none, if the
-// client may only have been asleep. See docs/close-codes.md.
+// closeCodes are the default codes that clients are sent, by cause. Many clients don't
+// reconnect after 1000, 1001 or 1011, but these causes are temporary, so the code is one
+// after which clients reconnect: none at all if the client may only have been asleep.
+// See docs/close-codes.md.
 //
-// These ends have no reason either: some clients parse it.
+// Their Close frames have no reason, since some clients parse it.
 var closeCodes = map[cause]int{
 	byShutdown:         websocket.CloseServiceRestart,
 	byReload:           websocket.CloseServiceRestart,
@@ -67,7 +84,7 @@ var closeCodes = map[cause]int{
 	byAdmin:            websocket.ClosePolicyViolation,
 }
 
-// closeCauses lists the causes that close_code may name.
+// closeCauses returns the causes that close_code accepts, sorted.
 func closeCauses() []string {
 	var names []string
 	for by := range closeCodes {
@@ -77,15 +94,15 @@ func closeCauses() []string {
 	return names
 }
 
-// codesToSend describes the codes that maySendCode allows.
+// codesToSend describes the codes that maySendCode accepts.
 const codesToSend = "1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999"
 
-// maySendCode reports whether a server may send a close code.
+// maySendCode reports whether a server may send a close code (RFC 6455 §7.4.1).
 func maySendCode(code int) bool {
 	return ws.ValidCloseCode(code) && code != websocket.CloseMandatoryExtension
 }
 
-// ending is how sessions end for a cause of our own.
+// ending returns how a session ends for a cause that close_code accepts.
 func (h *Handler) ending(by cause) ending {
 	e := ending{by: by, code: closeCodes[by]}
 	if by != byAdmin {
@@ -97,7 +114,7 @@ func (h *Handler) ending(by cause) ending {
 	return e
 }
 
-// endingOf returns how a session ends after an error of reading or writing.
+// endingOf returns how a session ends after a read or write has failed with err.
 func (s *session) endingOf(err error) ending {
 	var (
 		closed  *ws.PeerClose
@@ -120,7 +137,7 @@ func (s *session) endingOf(err error) ending {
 		return ending{by: byWriteTimeout, code: closeNone, reason: err.Error()}
 	case errors.As(err, &h3) && !h3.Remote && s.handler.ctx.Err() != nil: // the end of grace_period
 		return ending{by: byReload, code: closeNone, reason: err.Error()}
-	case errors.Is(err, os.ErrDeadlineExceeded): // a read timeout of the server's
+	case errors.Is(err, os.ErrDeadlineExceeded): // a read timeout of the HTTP server
 		return ending{by: byError, code: closeNone, reason: err.Error()}
 	default:
 		return ending{by: byClient, code: closeNone, reason: err.Error()}

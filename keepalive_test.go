@@ -103,12 +103,12 @@ func TestPingThatFails(t *testing.T) {
 			return n
 		}
 		pipe(t, h)
-		time.Sleep(time.Minute + defaultWriteTimeout*9/8 - time.Second)
+		time.Sleep(time.Minute + defaultWriteTimeout - time.Second)
 		synctest.Wait()
 		if open() != 1 {
 			t.Fatal("the session has ended, while its ping may still be sent")
 		}
-		time.Sleep(time.Second + time.Millisecond)
+		time.Sleep(time.Second + defaultWriteTimeout/8)
 		synctest.Wait()
 		if open() != 0 {
 			t.Error("the session is still open")

@@ -33,7 +33,7 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 		if d.NextBlock(0) {
-			return d.Err("the websocket matcher has no options")
+			return d.Err("the websocket matcher does not take a block")
 		}
 	}
 	return nil

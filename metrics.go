@@ -15,12 +15,12 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// metrics are those of the whole process. Every config has a registry of its
-// own, into which they go anew, so a reload loses no count.
+// metrics are the metrics of the whole process. Each config has a Prometheus registry of
+// its own; the metrics are registered with all of them, so a reload loses no count.
 var metrics = newCollector()
 
-// A collector counts what happens once a session, or once a Ping, as it
-// happens, and asks the sessions for the rest when it is scraped.
+// A collector counts events that occur once per session or once per Ping as they occur,
+// and adds up the rest over all sessions when it is scraped.
 type collector struct {
 	handshakes *prometheus.CounterVec   // by mode, result
 	closes     *prometheus.CounterVec   // by mode, code, cause
@@ -37,15 +37,15 @@ func newCollector() *collector {
 	m := &collector{
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: metricsPrefix + "handshakes_total",
-			Help: "WebSocket handshakes by what became of them.",
+			Help: "WebSocket handshakes by result.",
 		}, []string{"mode", "result"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: metricsPrefix + "closes_total",
-			Help: "Ended sessions by close code and by who or what ended them.",
+			Help: "Closed sessions by close code and cause.",
 		}, []string{"mode", "code", "cause"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    metricsPrefix + "session_duration_seconds",
-			Help:    "How long ended sessions lasted.",
+			Help:    "Duration of closed sessions.",
 			Buckets: []float64{.1, 1, 10, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600},
 		}, []string{"mode"}),
 		roundTrips: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -58,9 +58,9 @@ func newCollector() *collector {
 		messages: prometheus.NewDesc(metricsPrefix+"messages_total",
 			"Messages received from and sent to clients.", []string{"mode", "direction"}, nil),
 		bytes: prometheus.NewDesc(metricsPrefix+"message_bytes_total",
-			"Bytes of message payload received from and sent to clients.", []string{"mode", "direction"}, nil),
+			"Message payload bytes received from and sent to clients.", []string{"mode", "direction"}, nil),
 	}
-	// What can be named beforehand starts at 0, so that the first of its kind
+	// Series whose labels are known in advance start at 0, so that their first event
 	// shows as an increase.
 	for _, mode := range []string{modeEcho, modePassthrough} {
 		m.durations.WithLabelValues(mode)
@@ -75,14 +75,14 @@ func newCollector() *collector {
 	return m
 }
 
-// The results of handshakes that pass all checks.
+// The results of handshakes that passed all checks.
 const (
 	handshakeAccepted = "accepted"
 	handshakeDeclined = "declined" // by the next handler, which answered otherwise
 	handshakeFailed   = "failed"
 )
 
-// refusals are the results of those that don't, by status.
+// refusals are the results of handshakes that did not, by status.
 var refusals = map[int]string{
 	http.StatusBadRequest:         "malformed",
 	http.StatusForbidden:          "origin_forbidden",
@@ -92,7 +92,7 @@ var refusals = map[int]string{
 	http.StatusServiceUnavailable: "too_many",
 }
 
-// refused counts a handshake that err refuses.
+// refused counts a handshake that was refused with err.
 func (m *collector) refused(mode string, err error) {
 	result := handshakeFailed
 	if refusal, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
@@ -116,8 +116,8 @@ func (m *collector) closed(s *session) {
 	m.durations.WithLabelValues(mode).Observe(s.keepalive.Now().Seconds())
 }
 
-// codeLabel is a close code as a label has it: those of RFC 6455 and the IANA
-// registry as they are, all others, which a client is free to choose, as one.
+// codeLabel returns the label for a close code. All codes that a client is free to choose
+// share the label "other", so that clients can't create any number of series.
 func codeLabel(code int) string {
 	if ws.ValidCloseCode(code) && code < 3000 ||
 		code == websocket.CloseNoStatusReceived || code == websocket.CloseAbnormalClosure {
@@ -152,22 +152,22 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// register has the metrics served with those of ctx's config, once.
+// register adds the metrics to those of ctx's config, unless that has been done.
 func (m *collector) register(ctx caddy.Context) error {
 	err := ctx.GetMetricsRegistry().Register(m)
 	if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		return nil // by another handler
+		return nil // another handler has registered it
 	}
 	return err
 }
 
-// A tally is what the sessions of a mode, open and ended, add up to.
+// A tally holds totals over sessions of one mode, both open and ended.
 type tally struct {
 	open           int
 	received, sent counts
 }
 
-// counts are what a traffic says at one moment.
+// counts are the values of a traffic at one moment.
 type counts struct {
 	messages, bytes int64
 }
@@ -182,8 +182,8 @@ func (t *tally) add(s *session) {
 	t.sent.add(&s.sent)
 }
 
-// tallies adds up all sessions that there have been, by mode. It counts a session
-// that ends meanwhile as an open one.
+// tallies returns the totals over all sessions of the process, by mode. A session that
+// ends meanwhile is counted as open.
 func (g *registry) tallies() map[string]tally {
 	sums := map[string]tally{modeEcho: {}, modePassthrough: {}}
 	g.mu.Lock()

@@ -205,6 +205,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			}
 			return context.WithValue(ctx, stream.ConnCtxKey, c)
 		})
+		srv.RegisterConnState(carried.connState)
 		closeOnExit(srv)
 		h.guardServers()
 		if _, err := ctx.App("websocket"); err != nil {
@@ -222,10 +223,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // ServeHTTP refuses or serves a handshake and leaves all else to next.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if err := checkConnect(r); err != nil {
-		metrics.refused(h.Mode, err)
-		return err
+		return h.refuse(r, err)
 	}
 	if !isHandshake(r) {
+		mapPlaceholders(r, noPlaceholder)
 		if h.Console && answersConsole(w, r) {
 			return nil
 		}
@@ -269,18 +270,21 @@ func (h *Handler) admit(answer http.Header, r *http.Request) (*session, error) {
 		err = h.checkOrigin(r)
 	}
 	if err != nil {
-		metrics.refused(h.Mode, err)
-		return nil, err
+		return nil, h.refuse(r, err)
 	}
 	s := newSession(h, r)
 	if err := h.limiter.acquire(answer, s.handshake.clientIP); err != nil {
-		metrics.refused(h.Mode, err)
-		return nil, err
+		return nil, h.refuse(r, err)
 	}
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Map(s.placeholder)
-	}
+	mapPlaceholders(r, s.placeholder)
 	return s, nil
+}
+
+// refuse counts the handshake that err refuses and returns err.
+func (h *Handler) refuse(r *http.Request, err error) error {
+	metrics.refused(h.Mode, err)
+	mapPlaceholders(r, noPlaceholder)
+	return err
 }
 
 // checkOrigin checks the request against allowed_origins and require_origin.

@@ -10,32 +10,33 @@ import (
 // frame. A longer one comes back in frames of this size or more as it arrives.
 const maxEchoFrame = ws.BlockPayload
 
-// An outgoing is a message on its way out, with room for a header in front. It
-// grows as its message comes, from the size of the receive buffer.
+// An outgoing is a reply that is being written, with room for a frame header in front.
+// Its buffer starts at the size of the receive buffer and grows as the message arrives.
 type outgoing struct {
 	*echo
 	ws.GrowingBuffer
-	first byte // the first byte of the next frame but for the fin bit
-	drop  int  // how much of the end of the message isn't sent
-	plain int  // how much of the message, before compression, has come and is not counted as sent
+	firstByte byte // the first byte of the next frame, without the FIN bit
+	drop      int  // the number of bytes at the end of the message that are not sent
+	uncounted int  // the number of uncompressed bytes not yet counted as sent
 
 	deflater *flate.Writer // nil while none is needed
 }
 
-// begin begins a message with the given first byte, but for the fin bit.
-func (e *echo) begin(first byte) *outgoing {
-	e.reply = outgoing{echo: e, GrowingBuffer: ws.NewGrowingBuffer(e.handler.buffers.First()), first: first}
+// beginReply begins a reply. The first byte of its first frame is given without the FIN
+// bit.
+func (e *echo) beginReply(firstByte byte) *outgoing {
+	e.reply = outgoing{echo: e, GrowingBuffer: ws.NewGrowingBuffer(e.handler.buffers.Initial()), firstByte: firstByte}
 	e.reply.N = ws.MaxServerHeader
 	return &e.reply
 }
 
-// room gives the unused part of the buffer, which is not empty: a full one is
-// exchanged for a larger, from a block on after it was sent as a frame.
+// room returns the unused part of the buffer, which is never empty: a full buffer is
+// exchanged for a larger one, and one of a block or more is sent as a frame first.
 func (m *outgoing) room() ([]byte, error) {
 	if m.Full() {
 		most := ws.Blocks
 		if m.deflater != nil {
-			most = ws.LongBlocks // a deflater is not to wait until something is sent
+			most = ws.LongBlocks // a deflater should not be held while a frame is sent
 		}
 		if m.From.Size >= most.Size {
 			if err := m.send(0); err != nil {
@@ -47,23 +48,24 @@ func (m *outgoing) room() ([]byte, error) {
 	return m.Buf.P[m.N:], nil
 }
 
-// took counts n bytes of the message as received.
-func (m *outgoing) took(n int) {
+// countReceived counts n bytes of the message, uncompressed, as received.
+func (m *outgoing) countReceived(n int) {
 	m.received.add(0, n)
-	m.plain += n
+	m.uncounted += n
 }
 
-// send sends what has gathered as one frame.
-func (m *outgoing) send(fin byte) error {
+// send sends the contents of the buffer as one frame; finBit is ws.FinBit for the last
+// frame of the message, else 0.
+func (m *outgoing) send(finBit byte) error {
 	size := m.N - m.drop - ws.MaxServerHeader
 	frame := m.Buf.P[ws.MaxServerHeader-ws.HeaderLen(size) : m.N-m.drop]
-	ws.AppendHeader(frame[:0], fin|m.first, size)
-	m.sent.add(int(fin/ws.FinBit), m.plain)
-	m.plain = 0
+	ws.AppendHeader(frame[:0], finBit|m.firstByte, size)
+	m.sent.add(int(finBit/ws.FinBit), m.uncounted)
+	m.uncounted = 0
 	if err := m.out.Send(frame, m.in.More()); err != nil {
 		return err
 	}
-	m.first = byte(ws.OpContinuation)
+	m.firstByte = byte(ws.OpContinuation)
 	m.N = ws.MaxServerHeader + copy(m.Buf.P[ws.MaxServerHeader:], m.Buf.P[m.N-m.drop:m.N])
 	return nil
 }

@@ -8,9 +8,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// contain is deferred by what runs on goroutines that nobody else recovers: those
-// of timers, and those that the next handler copies on. A panic ends the session
-// there, not the process. If err is not nil, it is where the error is returned.
+// contain is deferred by functions that run on goroutines where nothing else recovers
+// from panics: those of timers, and those on which the next handler copies. A panic there
+// ends the session, not the process. If err is not nil, *err is set to errPanicked.
 func (s *session) contain(err *error) {
 	panicked := recover()
 	if panicked == nil {
@@ -22,14 +22,14 @@ func (s *session) contain(err *error) {
 	}
 }
 
-// panicked ends the session for a panic.
+// panicked ends the session because of a panic and returns errPanicked.
 func (s *session) panicked(panicked any) (err error) {
 	err = errPanicked
 	stack := debug.Stack()
 	s.end(ending{by: byError, code: closeNone, reason: fmt.Sprint("panic: ", panicked)})
 	s.stream.Cut()
-	defer func() { _ = recover() }() // what panics may be the log
-	s.handler.logger.Error("panic in a socket", zap.String("id", s.id), zap.Any("panic", panicked), zap.ByteString("stack", stack))
+	defer func() { _ = recover() }() // the logger itself may have panicked
+	s.handler.logger.Error("panic while serving a socket", zap.String("id", s.id), zap.Any("panic", panicked), zap.ByteString("stack", stack))
 	return err
 }
 

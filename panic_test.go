@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"go.uber.org/zap"
@@ -31,7 +30,7 @@ func TestPanicsEndTheSession(t *testing.T) {
 		"ReadFrom": func(conn io.ReadWriter) error {
 			// What is broken here is the log.
 			conn.(*tunnelConn).handler.logger = zaptest.NewLogger(t, zaptest.WrapOptions(zap.Hooks(func(e zapcore.Entry) error {
-				if e.Message == "socket not supervised any more" || e.Message == "panic in a socket" {
+				if e.Message == "socket not supervised any more" || e.Message == "panic while serving a socket" {
 					panic("broken log")
 				}
 				return nil
@@ -91,14 +90,14 @@ type panickingStream struct {
 	wasCut bool
 }
 
-func (*panickingStream) HTTP3Server() *http3.Server { return nil }
-func (*panickingStream) HasServerTimeouts() bool    { return false }
-func (*panickingStream) Wait() error                { return io.EOF }
-func (*panickingStream) CloseWrite(bool) bool       { return false }
-func (*panickingStream) Interrupt()                 {}
-func (*panickingStream) Resume()                    {}
-func (s *panickingStream) Cut()                     { s.wasCut = true }
-func (*panickingStream) Close() error               { return nil }
+func (*panickingStream) Carrier() io.Closer      { return nil }
+func (*panickingStream) HasServerTimeouts() bool { return false }
+func (*panickingStream) Wait() error             { return io.EOF }
+func (*panickingStream) CloseWrite(bool) bool    { return false }
+func (*panickingStream) Interrupt()              {}
+func (*panickingStream) Resume()                 {}
+func (s *panickingStream) Cut()                  { s.wasCut = true }
+func (*panickingStream) Close() error            { return nil }
 
 // An error that isn't there is one all the same.
 func TestEndingOfNothing(t *testing.T) {

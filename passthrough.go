@@ -140,7 +140,7 @@ func (t *tunnel) close() {
 		_, err = t.pull(buf.P)
 	}
 	// Of a client that is lost or stalled nothing more is of interest.
-	if end.code != closeNone && t.stream.CloseWrite(t.up.Closed) {
+	if !end.withoutClose() && t.stream.CloseWrite(t.up.Closed) {
 		for err := error(nil); err == nil; {
 			_, err = t.pull(buf.P)
 		}
@@ -148,17 +148,22 @@ func (t *tunnel) close() {
 }
 
 // finishClose sends the client the Close frame of the session's end, unless one was
-// sent, and reports whether there was one.
+// sent, and reports whether there was one. What is held of a frame that the
+// application has begun and never ends is dropped: nothing of that frame has passed,
+// so the Close frame can take its place.
 func (t *tunnel) finishClose(end ending) bool {
-	if t.head != nil || t.down.WithinFrame() || end.code == closeNone {
+	if t.head != nil || t.down.WithinFrame() {
 		return false
 	}
-	if len(t.downHeld) > 0 {
-		_ = t.out.Pass(t.downHeld, true, false) // it was no frame after all
+	if t.content && t.appClose.Load() == nil && !t.up.Seen { // nobody has shown yet that this is a socket
+		if len(t.downHeld) > 0 {
+			_ = t.out.Pass(t.downHeld, true, false)
+			t.downHeld = nil
+		}
 		return false
 	}
-	if t.content && t.appClose.Load() == nil && !t.up.Seen {
-		return false // nobody has shown yet that this is a socket
+	if end.withoutClose() {
+		return false
 	}
 	err := t.out.Control(ws.OpClose, end.payload())
 	return err == nil || errors.Is(err, ws.ErrCloseSent)

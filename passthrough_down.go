@@ -23,7 +23,7 @@ func (t *tunnel) push(p []byte) error {
 	closedBefore := t.down.Closed
 	r := t.down.Scan(p)
 	if t.down.Closed && !closedBefore { // noted before the client can answer it
-		t.end(ending{by: byUpstream, code: t.down.Close.Code, reason: t.down.Close.Reason})
+		t.end(endingBy(byUpstream, t.down.Close))
 	}
 	if err := t.pass(r); err != nil && !errors.Is(err, ws.ErrCloseSent) {
 		return err
@@ -201,7 +201,6 @@ func (t *tunnel) appGone(err error) {
 	if errors.Is(err, net.ErrClosed) { // from this side
 		end = t.proxyClosed()
 	}
-	if end, now := t.end(end); now {
-		t.finishClose(end)
-	}
+	end, _ = t.end(end)
+	t.finishClose(end) // also if the client's Close frame is still to be answered
 }

@@ -47,7 +47,7 @@ func (t *tunnel) follow(p []byte) ([]byte, error) {
 	}
 	t.upHeld = append(t.upHeld[:0], r.Held...)
 	if t.up.Closed && !closedBefore {
-		t.end(ending{by: byClient, code: t.up.Close.Code, reason: t.up.Close.Reason})
+		t.end(endingBy(byClient, t.up.Close))
 	}
 	if !t.refused {
 		t.checkBroken(&t.up, "client")

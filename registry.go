@@ -8,7 +8,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/quic-go/quic-go/http3"
 )
 
 // sessions are all open sockets of the process, whatever config they began
@@ -35,6 +34,7 @@ type registry struct {
 	exiting   bool             // the process is: no more sockets
 	empty     chan struct{}    // closed when the last session is; nil if nobody waits
 	watching  bool             // watchExit is scheduled
+	drained   time.Time        // when drain's time is over
 	inventory *inventory       // of the config that was loaded last; nil for none yet
 }
 
@@ -60,7 +60,13 @@ func (g *registry) add(s *session) {
 	g.ordered = append(g.ordered, s)
 	if g.exiting {
 		s.plan(0, s.handler.ending(byShutdown))
-	} else if s.handler.unloaded {
+		return
+	}
+	carried.add(s)
+	if left := time.Until(g.drained); left > 0 {
+		s.plan(spreadOver(left), s.handler.ending(byShutdown))
+	}
+	if s.handler.unloaded {
 		g.outliveLocked(s)
 		s.reconcile(g.inventory)
 	}
@@ -125,17 +131,21 @@ func (g *registry) closeAll() {
 		return
 	}
 	g.exiting = true
-	h3 := make(map[*http3.Server]struct{})
 	for _, s := range g.byID {
 		s.plan(0, s.handler.ending(byShutdown))
-		if srv := s.stream.HTTP3Server(); srv != nil {
-			h3[srv] = struct{}{}
-		}
+		carried.add(s) // those of earlier configs, too
 	}
-	for srv := range h3 {
-		// An HTTP/3 server waits for its clients to close their connections, and
-		// one that left its end of a socket open never may.
-		time.AfterFunc(2*closeWait, func() { srv.Close() })
+	carried.closeAfter(2 * closeWait)
+}
+
+// drain spreads the ends of all sessions over d, for the process is about to exit
+// after that.
+func (g *registry) drain(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drained = time.Now().Add(d)
+	for _, s := range g.byID {
+		s.plan(spreadOver(d), s.handler.ending(byShutdown))
 	}
 }
 
@@ -173,6 +183,7 @@ func (g *registry) unload(h *Handler) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	h.unloaded = true
+	carried.forget(h)
 	for s := range g.byHandler[h] {
 		g.outliveLocked(s)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// A handshake is what the request of a handshake says about its session.
+// A handshake holds the properties of a session that its handshake request determines.
 type handshake struct {
 	host, path, clientIP, user, proto, origin string
 }
@@ -28,7 +28,7 @@ func newHandshake(r *http.Request) handshake {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
-		host = strings.Trim(r.Host, "[]") // there is no port
+		host = strings.Trim(r.Host, "[]") // r.Host has no port
 	}
 	path := r.URL.Path
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
@@ -51,8 +51,8 @@ func newHandshake(r *http.Request) handshake {
 	return hs
 }
 
-// A traffic counts the messages of one direction and the bytes of their
-// payloads: inflated in echo, as on the wire in passthrough.
+// A traffic counts the messages of one direction and their payload bytes: after
+// decompression in echo, as on the wire in passthrough.
 type traffic struct {
 	messages, bytes atomic.Int64
 }
@@ -67,13 +67,13 @@ func (t *traffic) set(messages, bytes int64) {
 	t.bytes.Store(bytes)
 }
 
-// An agreement is what the answer to a handshake agrees on.
+// An agreement is what the response to a handshake has settled.
 type agreement struct {
 	subprotocol string
 	compression bool
 }
 
-// agreed returns the agreement, or a zero one.
+// agreed returns the agreement, or a zero one if the handshake is not complete.
 func (s *session) agreed() agreement {
 	if a := s.agreement.Load(); a != nil {
 		return *a
@@ -81,10 +81,10 @@ func (s *session) agreed() agreement {
 	return agreement{}
 }
 
-// agree notes what the answer to the handshake agrees on.
-func (s *session) agree(answer http.Header) {
+// agree records the agreement in the header of the response to the handshake.
+func (s *session) agree(response http.Header) {
 	var a agreement
-	for name, values := range answer {
+	for name, values := range response {
 		switch http.CanonicalHeaderKey(name) { // Caddy spells them as RFC 6455 does
 		case "Sec-Websocket-Protocol":
 			a.subprotocol = strings.Join(values, ", ")
@@ -96,14 +96,14 @@ func (s *session) agree(answer http.Header) {
 	s.agreement.Store(&a)
 }
 
-// A field is one thing that is said about a session in logs, placeholders,
-// events and the admin API, under the same name in all.
+// A field is one property of a session. It has the same name in logs, placeholders,
+// events and the admin API.
 type field struct {
 	name  string
 	value any // a string, a bool, an int64 or a time.Duration
 }
 
-// plain is the value with times in seconds.
+// plain returns the value, converted to seconds if it is a duration.
 func (f field) plain() any {
 	if d, ok := f.value.(time.Duration); ok {
 		return d.Seconds()
@@ -116,8 +116,11 @@ func (s *session) report() []field {
 	_, end := s.current()
 	agreed := s.agreed()
 	reason, failure := end.reason, ""
-	if end.code == closeNone {
-		reason, failure = failure, reason // there was no Close frame to carry it
+	if end.withoutClose() {
+		reason, failure = failure, reason // no Close frame has carried the reason
+	}
+	if end.invalid != "" {
+		failure = "invalid Close frame: " + end.invalid
 	}
 	unsupervised := s.unsupervised.Load()
 	if unsupervised != nil {
@@ -164,9 +167,23 @@ func (s *session) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return nil
 }
 
-// placeholder gives the values of {http.websocket.*}.
+// placeholderPrefix begins the names of the placeholders.
+const placeholderPrefix = "http.websocket."
+
+// mapPlaceholders makes f provide placeholders of a request.
+func mapPlaceholders(r *http.Request, f caddy.ReplacerFunc) {
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(f)
+	}
+}
+
+// noPlaceholder makes {http.websocket.*} empty where there is no session: an unknown
+// placeholder would be sent to the application as it is written.
+func noPlaceholder(key string) (any, bool) { return "", strings.HasPrefix(key, placeholderPrefix) }
+
+// placeholder returns the value of a placeholder {http.websocket.*}.
 func (s *session) placeholder(key string) (any, bool) {
-	name, ok := strings.CutPrefix(key, "http.websocket.")
+	name, ok := strings.CutPrefix(key, placeholderPrefix)
 	if !ok {
 		return nil, false
 	}
@@ -178,8 +195,8 @@ func (s *session) placeholder(key string) (any, bool) {
 	return nil, false
 }
 
-// data is the report and what the handshake said, as maps have it: for events
-// and the admin API. Times are in seconds.
+// data returns the report and the properties of the handshake as a map, for events and
+// the admin API. Durations are in seconds.
 func (s *session) data() map[string]any {
 	data := map[string]any{
 		"host":      s.handshake.host,
@@ -195,7 +212,7 @@ func (s *session) data() map[string]any {
 	return data
 }
 
-// reportOpened tells logs and events of a session that has begun.
+// reportOpened logs the start of the session and emits its event.
 func (s *session) reportOpened() {
 	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
 		c.Write(zap.String("id", s.id), zap.String("client_ip", s.handshake.clientIP), zap.String("proto", s.handshake.proto),
@@ -204,8 +221,8 @@ func (s *session) reportOpened() {
 	s.handler.emit("websocket_open", s)
 }
 
-// reportClosed tells the access log, the span, metrics and events of a session
-// that has ended.
+// reportClosed adds the session to the access log, the span and the metrics when it has
+// ended, and emits its event.
 func (s *session) reportClosed() {
 	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
 		c.Write(zap.Inline(s))
@@ -213,14 +230,14 @@ func (s *session) reportClosed() {
 	if extra, ok := s.request.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.Object("websocket", s))
 	}
-	s.markSpan()
+	s.annotateSpan()
 	metrics.closed(s)
 	s.handler.emit("websocket_close", s)
 }
 
-// markSpan adds to the request's span, which the tracing handler ends when the
-// session's handler returns.
-func (s *session) markSpan() {
+// annotateSpan adds the report to the request's span, which the tracing handler ends when
+// the session's handler returns.
+func (s *session) annotateSpan() {
 	span := trace.SpanFromContext(s.request)
 	if !span.IsRecording() {
 		return
@@ -230,7 +247,7 @@ func (s *session) markSpan() {
 		switch v := f.value.(type) {
 		case string:
 			if v != "" {
-				span.SetAttributes(attribute.String(key, strings.ToValidUTF8(v, "\uFFFD"))) // exporters insist
+				span.SetAttributes(attribute.String(key, strings.ToValidUTF8(v, "\uFFFD"))) // exporters reject invalid UTF-8
 			}
 		case bool:
 			span.SetAttributes(attribute.Bool(key, v))
@@ -244,8 +261,8 @@ func (s *session) markSpan() {
 	}
 }
 
-// emit tells Caddy's events app of a session. Those of an earlier config are
-// told of to the event handlers of that config.
+// emit emits an event about a session to Caddy's events app. If the handler's config has
+// been replaced, the event goes to the event handlers of that config.
 func (h *Handler) emit(event string, s *session) {
 	if h.events == nil || !h.events.ShouldEmit(event) {
 		return

@@ -6,11 +6,11 @@ import (
 	"runtime/debug"
 )
 
-// onOwnStack runs f on a stack of its own, which is given back when f returns.
+// onOwnStack runs f on a stack of its own, which is freed when f returns.
 //
-// A goroutine's stack doubles when a call needs more of it, and is halved again
-// only while less than a quarter of it is in use. Caddy's handlers around a waiting
-// socket use 6 KiB of 8. A handshake done on the same stack would leave it with 16.
+// A goroutine's stack doubles when a call needs more of it, and is halved again only
+// while less than a quarter of it is in use. While a socket waits, Caddy's handlers use
+// 6 KiB of a stack of 8 KiB. A handshake on the same stack would make it 16 KiB for good.
 func onOwnStack(f func()) {
 	var (
 		panicked any
@@ -23,12 +23,13 @@ func onOwnStack(f func()) {
 	}()
 	<-done
 	if panicked != nil {
-		panic(panicked) // the HTTP server has its own way with it
+		panic(panicked) // for the HTTP server to recover from
 	}
 }
 
-// recovered is what to panic with elsewhere for a panic that was recovered here:
-// with where it came from, unless it only aborts the response.
+// recovered returns the value with which to continue, on another goroutine, a panic that
+// was recovered on this one. It includes the stack, unless the panic only aborts the
+// response.
 func recovered(panicked any) any {
 	if panicked == nil || panicked == http.ErrAbortHandler {
 		return panicked

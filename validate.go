@@ -37,33 +37,34 @@ func (h *Handler) setDefaults() {
 	}
 }
 
-// Validate makes sure that the config makes sense.
+// Validate returns an error that names the first invalid option, its value and the rule
+// that it violates.
 func (h *Handler) Validate() error {
 	if h.Mode != modeEcho && h.Mode != modePassthrough {
 		return fmt.Errorf("mode '%s': it must be echo or passthrough", h.Mode)
 	}
 	if h.KeepaliveInterval < 0 && h.KeepaliveTimeout != 0 {
-		return fmt.Errorf("keepalive_timeout '%s': there is none when keepalive is off", time.Duration(h.KeepaliveTimeout))
+		return fmt.Errorf("keepalive_timeout '%s': it can't be set when keepalive is off", time.Duration(h.KeepaliveTimeout))
 	}
 	if h.KeepaliveInterval > 0 && h.KeepaliveTimeout <= h.KeepaliveInterval {
-		return fmt.Errorf("keepalive_timeout '%s': it must be longer than the interval, which is '%s'",
+		return fmt.Errorf("keepalive_timeout '%s': it must be longer than keepalive_interval, which is '%s'",
 			time.Duration(h.KeepaliveTimeout), time.Duration(h.KeepaliveInterval))
 	}
 	if h.BufferSize < minBufferSize || h.BufferSize > maxBufferSize {
 		return fmt.Errorf("buffer_size '%d': it must be from %d to %d bytes", h.BufferSize, minBufferSize, maxBufferSize)
 	}
 	if h.Mode == modePassthrough && len(h.Subprotocols) > 0 {
-		return fmt.Errorf("subprotocols '%s': in passthrough the next handler chooses", strings.Join(h.Subprotocols, " "))
+		return fmt.Errorf("subprotocols '%s': only valid in echo mode; in passthrough mode the next handler chooses the subprotocol", strings.Join(h.Subprotocols, " "))
 	}
 	if h.Mode == modePassthrough && h.Console {
-		return errors.New("console: it is for echo, not for passthrough")
+		return errors.New("console: only valid in echo mode")
 	}
 	for i, name := range h.Subprotocols {
 		if !httpguts.ValidHeaderFieldName(name) { // a token, as a field name is
-			return fmt.Errorf("subprotocols '%s': it must be a token, of letters, digits and !#$%%&'*+-.^_`|~", name)
+			return fmt.Errorf("subprotocols '%s': it must be a token: letters, digits and !#$%%&'*+-.^_`|~", name)
 		}
 		if slices.Contains(h.Subprotocols[:i], name) {
-			return fmt.Errorf("subprotocols '%s': it stands twice", name)
+			return fmt.Errorf("subprotocols '%s': it is given more than once", name)
 		}
 	}
 	switch h.Compression {
@@ -105,18 +106,18 @@ func (h *Handler) Validate() error {
 	return nil
 }
 
-// validateCloseCode checks close_code in the order of its causes, so that the same
-// config gets the same error.
+// validateCloseCode checks close_code in the order of the causes' names, so that the
+// same config always gets the same error.
 func (h *Handler) validateCloseCode() error {
-	for _, of := range slices.Sorted(maps.Keys(h.CloseCode)) {
-		if _, ok := closeCodes[cause(of)]; !ok {
-			return fmt.Errorf("close_code '%s': it must be one of %s", of, strings.Join(closeCauses(), ", "))
+	for _, by := range slices.Sorted(maps.Keys(h.CloseCode)) {
+		if _, ok := closeCodes[cause(by)]; !ok {
+			return fmt.Errorf("close_code '%s': the cause must be one of %s", by, strings.Join(closeCauses(), ", "))
 		}
-		if h.Mode == modeEcho && cause(of) == byUpstream {
-			return errors.New("close_code 'upstream': it is for passthrough, not for echo")
+		if h.Mode == modeEcho && cause(by) == byUpstream {
+			return errors.New("close_code 'upstream': only valid in passthrough mode")
 		}
-		if code := h.CloseCode[of]; code != closeNone && !maySendCode(code) {
-			return fmt.Errorf("close_code %s '%d': it must be none or a code that a server may send: %s", of, code, codesToSend)
+		if code := h.CloseCode[by]; code != closeNone && !maySendCode(code) {
+			return fmt.Errorf("close_code %s '%d': it must be none or a code that a server may send: %s", by, code, codesToSend)
 		}
 	}
 	return nil

@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// A certificate is that of all servers, and what a client trusts.
+// A certificate is used by all servers and trusted by the clients.
 type certificate struct {
-	file, key string
-	client    *tls.Config
+	file, key string      // paths of PEM files
+	client    *tls.Config // that of a client
 }
 
-// newCertificate makes a certificate for 127.0.0.1.
+// newCertificate creates a certificate for 127.0.0.1, with its files in dir.
 func newCertificate(dir string) (certificate, error) {
 	c := certificate{file: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem")}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

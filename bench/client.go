@@ -17,40 +17,41 @@ import (
 type client struct {
 	conn net.Conn
 	in   *bufio.Reader
-	raw  bool // bytes come back as they were sent
-	// large messages are written by a goroutine of their own, since the reply may
-	// begin before they are out.
+	raw  bool // the server is no WebSocket server: it sends back the bytes it receives
+	// Large messages are written on another goroutine, since the reply may begin
+	// before they have been written.
 	write   chan []byte
 	written chan error
 }
 
-// patience is how long a server may take for an answer.
-const patience = 20 * time.Second
+// dialTimeout is how long a connection may take to be established.
+const dialTimeout = 20 * time.Second
 
-const request = "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nOrigin: http://localhost\r\n" +
+// handshakeRequest is the request that opens a socket (RFC 6455 §4.1).
+const handshakeRequest = "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nOrigin: http://localhost\r\n" +
 	"Connection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
-// accept is the answer to the key in request (RFC 6455 §1.3).
-const accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+// acceptKey is the Sec-WebSocket-Accept for the key in handshakeRequest (RFC 6455 §1.3).
+const acceptKey = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-// dial opens a socket: for a server that knows no WebSocket, a connection over
-// which the request came back.
+// dial opens a socket. The handshake with a raw server is complete when the request has
+// come back.
 func dial(addr string, config *tls.Config, raw bool) (*client, error) {
-	c, err := knock(addr, config, raw)
+	c, err := startHandshake(addr, config, raw)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.enter(); err != nil {
+	if err := c.finishHandshake(); err != nil {
 		c.close()
 		return nil, err
 	}
 	return c, nil
 }
 
-// knock sends the request for a socket.
-func knock(addr string, config *tls.Config, raw bool) (*client, error) {
-	conn, err := net.DialTimeout("tcp", addr, patience)
+// startHandshake connects to a server and sends the handshake request.
+func startHandshake(addr string, config *tls.Config, raw bool) (*client, error) {
+	conn, err := net.DialTimeout("tcp", addr, dialTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -58,17 +59,17 @@ func knock(addr string, config *tls.Config, raw bool) (*client, error) {
 		conn = tls.Client(conn, config)
 	}
 	c := &client{conn: conn, in: bufio.NewReaderSize(conn, 4<<10), raw: raw}
-	if _, err := io.WriteString(conn, request); err != nil {
+	if _, err := io.WriteString(conn, handshakeRequest); err != nil {
 		c.close()
 		return nil, err
 	}
 	return c, nil
 }
 
-// enter receives the answer to the request.
-func (c *client) enter() error {
+// finishHandshake receives and checks the response to the handshake request.
+func (c *client) finishHandshake() error {
 	if c.raw {
-		return c.expect([]byte(request))
+		return c.expect([]byte(handshakeRequest))
 	}
 	status, accepted := "", false
 	for {
@@ -84,7 +85,7 @@ func (c *client) enter() error {
 			break
 		}
 		name, value, _ := strings.Cut(line, ": ")
-		accepted = accepted || strings.EqualFold(name, "Sec-WebSocket-Accept") && value == accept
+		accepted = accepted || strings.EqualFold(name, "Sec-WebSocket-Accept") && value == acceptKey
 	}
 	if !strings.HasPrefix(status, "HTTP/1.1 101 ") || !accepted {
 		return fmt.Errorf("handshake refused: %s", status)
@@ -92,10 +93,10 @@ func (c *client) enter() error {
 	return nil
 }
 
-// maxInline is how much is sent without reading meanwhile.
+// maxInline is how many bytes are sent without reading meanwhile.
 const maxInline = 8 << 10
 
-// prepare makes the client ready to exchange messages of l.
+// prepare prepares the client to exchange the messages of l.
 func (c *client) prepare(l *load) {
 	c.in = bufio.NewReaderSize(c.conn, 64<<10)
 	if len(l.frames) <= maxInline {
@@ -120,7 +121,7 @@ func (c *client) send(l *load) error {
 	return err
 }
 
-// receive receives them all and checks them.
+// receive receives the replies to all messages of l and checks them.
 func (c *client) receive(l *load) error {
 	if c.raw {
 		if err := c.expect(l.frames); err != nil {
@@ -128,7 +129,7 @@ func (c *client) receive(l *load) error {
 		}
 	} else {
 		for _, payload := range l.payloads {
-			if err := c.message(l.opcode, payload); err != nil {
+			if err := c.receiveMessage(l.opcode, payload); err != nil {
 				return err
 			}
 		}
@@ -139,8 +140,8 @@ func (c *client) receive(l *load) error {
 	return nil
 }
 
-// exchange has all clients send and then all receive, so that the server has
-// enough to do for once that it was woken.
+// exchange makes all clients send before any of them receives, so that the server has
+// enough to do each time it wakes up.
 func exchange(clients []*client, l *load) error {
 	for _, c := range clients {
 		if err := c.send(l); err != nil {
@@ -155,15 +156,15 @@ func exchange(clients []*client, l *load) error {
 	return nil
 }
 
-// message receives a message and checks it.
-func (c *client) message(opcode byte, payload []byte) error {
-	for first := opcode; ; first = 0 {
+// receiveMessage receives a message and checks it.
+func (c *client) receiveMessage(opcode byte, payload []byte) error {
+	for frameOpcode := opcode; ; frameOpcode = 0 {
 		head, err := c.in.Peek(2)
 		if err != nil {
 			return err
 		}
-		if head[0]&0x7f != first {
-			return fmt.Errorf("frame begins with %#x", head[0])
+		if head[0]&0x7f != frameOpcode {
+			return fmt.Errorf("unexpected frame: first byte %#x", head[0])
 		}
 		last := head[0]&0x80 != 0
 		n, size := uint64(head[1]), 2
@@ -186,7 +187,7 @@ func (c *client) message(opcode byte, payload []byte) error {
 			return err
 		}
 		if n > uint64(len(payload)) || last && n < uint64(len(payload)) {
-			return errors.New("message of another length")
+			return errors.New("the reply has another length than the message")
 		}
 		if err := c.expect(payload[:n]); err != nil {
 			return err
@@ -197,7 +198,7 @@ func (c *client) message(opcode byte, payload []byte) error {
 	}
 }
 
-// expect receives exactly what is given.
+// expect receives bytes and checks that they are those in want.
 func (c *client) expect(want []byte) error {
 	for len(want) > 0 {
 		if _, err := c.in.Peek(1); err != nil {
@@ -205,10 +206,10 @@ func (c *client) expect(want []byte) error {
 		}
 		got, _ := c.in.Peek(min(c.in.Buffered(), len(want)))
 		if !bytes.Equal(got, want[:len(got)]) {
-			return errors.New("other bytes came back")
+			return errors.New("the reply differs from the message")
 		}
 		want = want[len(got):]
-		_, _ = c.in.Discard(len(got)) // it is there
+		_, _ = c.in.Discard(len(got)) // can't fail: the bytes are buffered
 	}
 	return nil
 }
@@ -217,5 +218,5 @@ func (c *client) close() {
 	if c.write != nil {
 		close(c.write)
 	}
-	_ = c.conn.Close() // it is only done with
+	_ = c.conn.Close() // an error doesn't matter any more
 }

@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// entry is what stands in the table about a server in a column; empty if there
-// is nothing.
+// entry returns the table's entry for a server in a column, or "" if there is none.
 func (t *table) entry(column string, p *peer, g *group) string {
 	if c := t.cells[column][p.name]; c != nil {
-		return g.of(c, t.cells[column][p.base])
+		return g.format(c, t.cells[column][p.base])
 	}
 	if bytes, ok := t.memory[column][p.name]; ok && g.memory {
 		return withRatio(bytes, bytes/t.memory[column][p.base])
@@ -23,27 +22,27 @@ func (t *table) entry(column string, p *peer, g *group) string {
 // A group is a part of the table with one kind of figures.
 type group struct {
 	name   string
-	of     func(c, base *cell) string
-	memory bool // with the memory of idle sockets
+	format func(c, base *cell) string
+	memory bool // it includes the memory of idle sockets
 }
 
 var groups = []*group{
-	{name: "CPU seconds per million, bytes per socket", of: cpuOf, memory: true},
-	{name: "per second", of: rateOf},
-	{name: "reply after µs: median, 99%, 99.9%", of: latencyOf},
+	{name: "CPU seconds per million, bytes per socket", format: formatCPU, memory: true},
+	{name: "per second", format: formatRate},
+	{name: "latency in µs: median, 99%, 99.9%", format: formatLatency},
 }
 
-func cpuOf(c, base *cell) string { return withRatio(median(c.cpu), ratio(c.cpu, base, cpu)) }
+func formatCPU(c, base *cell) string { return withRatio(median(c.cpu), ratio(c.cpu, base, cpu)) }
 
-func rateOf(c, base *cell) string { return withRatio(median(c.rate), ratio(c.rate, base, rate)) }
+func formatRate(c, base *cell) string { return withRatio(median(c.rate), ratio(c.rate, base, rate)) }
 
-func latencyOf(c, base *cell) string {
+func formatLatency(c, base *cell) string {
 	s := ""
 	for _, q := range []float64{.5, .99, .999} {
-		at := quantile(c.took, q)
+		at := quantile(c.latencies, q)
 		f := math.NaN()
 		if base != nil {
-			f = float64(at) / float64(quantile(base.took, q))
+			f = float64(at) / float64(quantile(base.latencies, q))
 		}
 		if s != "" {
 			s += ", "
@@ -56,20 +55,20 @@ func latencyOf(c, base *cell) string {
 func cpu(c *cell) []float64  { return c.cpu }
 func rate(c *cell) []float64 { return c.rate }
 
-// ratio is the median of the ratios of the rounds, in which both had the same
-// weather.
-func ratio(of []float64, base *cell, values func(*cell) []float64) float64 {
+// ratio returns the median over the rounds of the ratio of a server's figure to that of
+// base. Both were measured in the same round, and thus under the same conditions.
+func ratio(figures []float64, base *cell, values func(*cell) []float64) float64 {
 	if base == nil {
-		return math.NaN() // it was not asked for
+		return math.NaN() // base is not measured
 	}
-	ratios := make([]float64, len(of))
+	ratios := make([]float64, len(figures))
 	for i, b := range values(base) {
-		ratios[i] = of[i] / b
+		ratios[i] = figures[i] / b
 	}
 	return median(ratios)
 }
 
-// withRatio is a figure and its ratio to that of the row that it is compared with.
+// withRatio formats a figure and its ratio to that of the server it is compared with.
 func withRatio(f, ratio float64) string {
 	if math.IsNaN(ratio) {
 		return figure(f)
@@ -77,7 +76,7 @@ func withRatio(f, ratio float64) string {
 	return fmt.Sprintf("%s (%.2f)", figure(f), ratio)
 }
 
-// figure has three digits or all before the point.
+// figure formats f with three digits, or more if the integer part has more.
 func figure(f float64) string {
 	switch {
 	case f < 10:
@@ -91,14 +90,14 @@ func figure(f float64) string {
 
 func median(values []float64) float64 { return quantile(values, .5) }
 
-// quantile is the value that a share q of all is no larger than.
+// quantile returns the q-quantile of values.
 func quantile[T float64 | time.Duration](values []T, q float64) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-// printNoise prints how much the rounds differ: by what part of the median half
-// of them lie apart.
+// printNoise prints how much the rounds differ: the interquartile range of their CPU time,
+// relative to the median.
 func (t *table) printNoise(w io.Writer) {
 	var spreads []float64
 	for _, column := range t.cells {
@@ -109,7 +108,7 @@ func (t *table) printNoise(w io.Writer) {
 	if len(spreads) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nIn brackets: the ratio to %s, for passthrough to `reverse_proxy` alone. %d rounds of %s; half of a cell's "+
-		"rounds lie within %.0f%% of CPU time in the median cell, within %.0f%% in the noisiest.\n",
+	fmt.Fprintf(w, "\nIn parentheses: the ratio to %s, or for passthrough to `reverse_proxy` alone. %d rounds of %s each. The "+
+		"interquartile range of CPU time is %.0f%% of the median in the median cell, %.0f%% in the noisiest.\n",
 		rawEcho, t.plan.rounds, t.plan.turn, 100*median(spreads), 100*slices.Max(spreads))
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// Errors end a socket; what they say is of no interest here, nor is that a
-// socket can't be closed.
+// Any error ends a socket. Errors are not reported, and those of closing are ignored.
 
 func gorillaTextbook(w http.ResponseWriter, r *http.Request) {
 	upgrader := websocket.Upgrader{}
@@ -30,15 +29,15 @@ func gorillaTextbook(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// tuned has large buffers, of which idle sockets share those for writing.
-var tuned = websocket.Upgrader{
+// tunedUpgrader has large buffers. Write buffers are pooled, so idle sockets hold none.
+var tunedUpgrader = websocket.Upgrader{
 	ReadBufferSize:  16 << 10,
 	WriteBufferSize: 64 << 10,
 	WriteBufferPool: new(sync.Pool),
 }
 
 func gorillaTuned(w http.ResponseWriter, r *http.Request) {
-	c, err := tuned.Upgrade(w, r, nil)
+	c, err := tunedUpgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return
 	}
@@ -87,7 +86,7 @@ func gwsTextbook() http.HandlerFunc {
 		if err != nil {
 			return
 		}
-		go c.ReadLoop() // so that the request can be collected
+		go c.ReadLoop() // the handler returns, so that the request can be freed
 	}
 }
 

@@ -6,15 +6,15 @@ import (
 	"math/rand/v2"
 )
 
-// A load is what a client asks of a server: so many messages at a time, and
-// when all have come back the same again.
+// A load is a kind of traffic: each client sends a number of messages at once, waits until
+// all have come back, and starts again.
 type load struct {
 	name     string
-	sockets  int // that do so at once
+	sockets  int // the number of clients at once
 	tls      bool
 	opcode   byte
 	payloads [][]byte
-	frames   []byte // all of them, masked, one after the other
+	frames   []byte // the frames of all messages, masked
 }
 
 const (
@@ -31,21 +31,21 @@ func newLoads() []*load {
 		newLoad("4 KiB", binaryPayloads(4<<10, 1)),
 		newLoad("64 KiB", binaryPayloads(64<<10, 1)),
 		newLoad("1 MiB", binaryPayloads(1<<20, 1)),
-		newLoad("text, 64 KiB", [][]byte{multibyte(64 << 10)}).as(opText),
+		newLoad("text, 64 KiB", [][]byte{multibyte(64 << 10)}).withOpcode(opText),
 		newLoad("TLS, 4 KiB", binaryPayloads(4<<10, 1)).overTLS(),
 	}
 }
 
 func newLoad(name string, payloads [][]byte) *load {
 	l := &load{name: name, payloads: payloads}
-	// As much for a server as a MiB, which more would only push out of the caches.
+	// 1 MiB in flight for a server, so that the data fits in the caches.
 	size := len(payloads) * len(payloads[0])
 	l.sockets = max(1, min(32, 1<<20/size))
-	return l.as(opBinary)
+	return l.withOpcode(opBinary)
 }
 
-// as has the messages be of the given type.
-func (l *load) as(opcode byte) *load {
+// withOpcode sets the type of the messages.
+func (l *load) withOpcode(opcode byte) *load {
 	l.opcode, l.frames = opcode, nil
 	for _, p := range l.payloads {
 		l.frames = appendMasked(l.frames, opcode, p)
@@ -58,8 +58,8 @@ func (l *load) overTLS() *load {
 	return l
 }
 
-// appendMasked appends a client's frame, with a key that is not the same
-// forwards and backwards.
+// appendMasked appends a client's frame. Its masking key is not a palindrome, so that a
+// wrong byte order shows.
 func appendMasked(b []byte, opcode byte, payload []byte) []byte {
 	key := [4]byte{0x37, 0xfa, 0x21, 0x3d}
 	switch n := len(payload); {
@@ -77,7 +77,7 @@ func appendMasked(b []byte, opcode byte, payload []byte) []byte {
 	return b
 }
 
-// binaryPayloads makes messages that all differ.
+// binaryPayloads returns messages that all differ.
 func binaryPayloads(size, count int) [][]byte {
 	random := rand.NewChaCha8([32]byte{})
 	payloads := make([][]byte, count)
@@ -88,7 +88,7 @@ func binaryPayloads(size, count int) [][]byte {
 	return payloads
 }
 
-// multibyte is text of characters of two, three and four bytes.
+// multibyte returns text of characters of two, three and four bytes.
 func multibyte(size int) []byte {
 	text := bytes.Repeat([]byte("ž€𐍈"), size/9)
 	return append(text, bytes.Repeat([]byte("."), size-len(text))...)

@@ -1,6 +1,6 @@
-// Command bench measures the echo and the passthrough of this repository beside
-// other WebSocket servers and beside a bare TCP echo, which is the limit. It
-// prints a Markdown table.
+// Command bench compares the echo and passthrough modes of this repository with other
+// WebSocket servers, and with a bare TCP echo, which is the upper limit. It prints a
+// Markdown table.
 package main
 
 import (
@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// A plan is how much is measured.
+// A plan is what is measured, and for how long.
 type plan struct {
-	rounds  int           // of each load, in which the servers take turns
-	turn    time.Duration // how long a turn is
-	sockets int           // that are opened to see what an idle one takes
-	crowd   int           // sockets that are kept alive; 0: none
-	servers *regexp.Regexp
-	loads   *regexp.Regexp
+	rounds    int            // the number of rounds for each load, in which the servers take turns
+	turn      time.Duration  // how long a turn lasts
+	sockets   int            // the number of idle sockets for measuring memory
+	keptAlive int            // the number of idle sockets for measuring keepalive; 0: not measured
+	servers   *regexp.Regexp // matches the names of the servers to measure
+	loads     *regexp.Regexp // matches the names of the loads to measure
 }
 
 func main() {
@@ -40,18 +40,18 @@ func main() {
 }
 
 func parsePlan() plan {
-	p := plan{rounds: 61, turn: 60 * time.Millisecond, sockets: 2000, crowd: 10_000}
-	short := flag.Bool("short", false, "take two minutes, not ten")
-	smoke := flag.Bool("smoke", false, "take a few seconds: see that everything works, measure nothing")
-	servers := flag.String("servers", ".", "only servers whose name matches")
-	loads := flag.String("loads", ".", "only loads whose name matches")
-	rounds := flag.Int("rounds", 0, "another number of rounds")
+	p := plan{rounds: 61, turn: 60 * time.Millisecond, sockets: 2000, keptAlive: 10_000}
+	short := flag.Bool("short", false, "run for two minutes instead of ten")
+	smoke := flag.Bool("smoke", false, "run for a few seconds, to check that everything works; the figures mean nothing")
+	servers := flag.String("servers", ".", "measure only servers whose name matches this regular expression")
+	loads := flag.String("loads", ".", "measure only loads whose name matches this regular expression")
+	rounds := flag.Int("rounds", 0, "number of rounds for each load")
 	flag.Parse()
 	if *short {
 		p = plan{rounds: 9, turn: 40 * time.Millisecond, sockets: 1000}
 	}
 	if *smoke {
-		p = plan{rounds: 1, turn: time.Millisecond, sockets: 10, crowd: 10}
+		p = plan{rounds: 1, turn: time.Millisecond, sockets: 10, keptAlive: 10}
 	}
 	if *rounds > 0 {
 		p.rounds = *rounds
@@ -60,14 +60,14 @@ func parsePlan() plan {
 	return p
 }
 
-// bench measures what p says and prints it.
+// bench measures what is planned and prints the results.
 func bench(p plan) (err error) {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	begun := time.Now()
+	started := time.Now()
 	b, err := newBuild(dir)
 	if err != nil {
 		return err
@@ -86,16 +86,16 @@ func bench(p plan) (err error) {
 		return err
 	}
 	t.print(os.Stdout)
-	if p.crowd > 0 {
-		if err := keepCrowd(b, p, os.Stdout); err != nil {
+	if p.keptAlive > 0 {
+		if err := measureKeepalive(b, p, os.Stdout); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("\n%s, %s\n", cpus, time.Since(begun).Round(time.Second))
+	fmt.Printf("\n%s, %s\n", cpus, time.Since(started).Round(time.Second))
 	return nil
 }
 
-// run runs a command and shows what it says if it fails.
+// run runs a command. If it fails, the error includes its output.
 func run(cmd *exec.Cmd) error {
 	out, err := cmd.CombinedOutput()
 	if err != nil {

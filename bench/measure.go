@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// A cell is what was measured of one server under one load, each value once a
-// round.
+// A cell holds the measurements of one server under one load.
 type cell struct {
-	cpu  []float64 // seconds of the server's per million messages
-	rate []float64 // messages per second
-	took []time.Duration
+	cpu       []float64       // for each round, CPU seconds of the server per million messages
+	rate      []float64       // for each round, messages per second
+	latencies []time.Duration // for each exchange
 }
 
-// A server is one that runs, with a socket for each load.
+// A server is a peer that has been started.
 type server struct {
 	*peer
 	running *process
@@ -43,14 +42,15 @@ func (t *table) start(p *peer, secure bool) (*server, error) {
 	return s, nil
 }
 
-// turns has the servers take turns, so that all have the same weather. A turn
-// does something again and again, n of it each time.
-func turns(servers []*server, cells []*cell, p plan, n int, turn func(i int) error) error {
+// takeTurns makes the servers take turns, so that all are measured under the same
+// conditions. For each server, by its index, it calls turn for as long as a turn lasts;
+// each call does n things.
+func takeTurns(servers []*server, cells []*cell, p plan, n int, turn func(i int) error) error {
 	for round := range p.rounds + 1 {
 		for i, s := range servers {
 			c := cells[i]
 			if round == 0 {
-				c = new(cell) // all is cold yet
+				c = new(cell) // the first round only warms up
 			}
 			if err := c.measure(s.running, p.turn, n, func() error { return turn(i) }); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
@@ -60,35 +60,35 @@ func turns(servers []*server, cells []*cell, p plan, n int, turn func(i int) err
 	return nil
 }
 
-// measure measures one turn.
+// measure measures one turn: it calls do, which does n things, for the given time.
 func (c *cell) measure(p *process, length time.Duration, n int, do func() error) error {
 	before, err := p.cpuTime()
 	if err != nil {
 		return err
 	}
-	begun, count := time.Now(), 0
-	for last := begun; count == 0 || last.Sub(begun) < length; count += n {
+	started, count := time.Now(), 0
+	for last := started; count == 0 || last.Sub(started) < length; count += n {
 		if err := do(); err != nil {
 			return err
 		}
 		now := time.Now()
-		c.took = append(c.took, now.Sub(last))
+		c.latencies = append(c.latencies, now.Sub(last))
 		last = now
 	}
-	elapsed := time.Since(begun)
+	elapsed := time.Since(started)
 	after, err := p.cpuTime()
 	if err != nil {
 		return err
 	}
-	// Seconds per million are microseconds each.
+	// Seconds per million are microseconds per item.
 	c.cpu = append(c.cpu, float64((after-before).Nanoseconds())/1e3/float64(count))
 	c.rate = append(c.rate, float64(count)/elapsed.Seconds())
 	return nil
 }
 
-// exchanges measures one load: what it costs when so many sockets are at it,
-// and how long one waits that is alone.
-func exchanges(servers []*server, cells []*cell, p plan, l *load) error {
+// measureLoad measures one load: CPU time and rate with all its sockets, and latency with
+// only one.
+func measureLoad(servers []*server, cells []*cell, p plan, l *load) error {
 	fmt.Fprintf(os.Stderr, "%s\n", l.name)
 	clients := make([][]*client, len(servers))
 	for i, s := range servers {
@@ -102,33 +102,34 @@ func exchanges(servers []*server, cells []*cell, p plan, l *load) error {
 			clients[i] = append(clients[i], c)
 		}
 	}
-	err := turns(servers, cells, p, l.sockets*len(l.payloads), func(i int) error { return exchange(clients[i], l) })
+	err := takeTurns(servers, cells, p, l.sockets*len(l.payloads), func(i int) error { return exchange(clients[i], l) })
 	if err != nil {
 		return err
 	}
-	alone := make([]*cell, len(servers))
-	for i := range alone {
-		alone[i] = new(cell)
+	single := make([]*cell, len(servers))
+	for i := range single {
+		single[i] = new(cell)
 	}
 	p.rounds = max(1, p.rounds/3)
-	err = turns(servers, alone, p, len(l.payloads), func(i int) error { return exchange(clients[i][:1], l) })
+	err = takeTurns(servers, single, p, len(l.payloads), func(i int) error { return exchange(clients[i][:1], l) })
 	for i, c := range cells {
-		c.took = alone[i].took
+		c.latencies = single[i].latencies
 	}
 	return err
 }
 
-// atOnce is how many sockets are opened together, which wakes a server once.
-const atOnce = 16
+// handshakeBatch is how many sockets are opened together, so that a server wakes up only
+// once for all of them.
+const handshakeBatch = 16
 
-// handshakes measures how sockets are opened and closed.
-func handshakes(servers []*server, cells []*cell, p plan) error {
+// measureHandshakes measures the opening and closing of sockets.
+func measureHandshakes(servers []*server, cells []*cell, p plan) error {
 	fmt.Fprintln(os.Stderr, handshakeColumn)
-	return turns(servers, cells, p, atOnce, func(i int) error {
+	return takeTurns(servers, cells, p, handshakeBatch, func(i int) error {
 		s := servers[i]
-		var clients [atOnce]*client
+		var clients [handshakeBatch]*client
 		for j := range clients {
-			c, err := knock(s.running.addr, s.config, s.raw)
+			c, err := startHandshake(s.running.addr, s.config, s.raw)
 			if err != nil {
 				return err
 			}
@@ -136,7 +137,7 @@ func handshakes(servers []*server, cells []*cell, p plan) error {
 			clients[j] = c
 		}
 		for _, c := range clients {
-			if err := c.enter(); err != nil {
+			if err := c.finishHandshake(); err != nil {
 				return err
 			}
 		}
@@ -144,11 +145,11 @@ func handshakes(servers []*server, cells []*cell, p plan) error {
 	})
 }
 
-// warmUp is how many sockets are opened before it counts what one takes.
-const warmUp = 20
+// warmUpSockets is how many sockets are opened before memory is first measured.
+const warmUpSockets = 20
 
-// idle measures how much memory a socket takes that has had one message.
-func (t *table) idle(p *peer, secure bool) (float64, error) {
+// measureIdle measures how much memory a socket takes that is idle after one message.
+func (t *table) measureIdle(p *peer, secure bool) (float64, error) {
 	s, err := t.start(p, secure)
 	if err != nil {
 		return 0, err
@@ -161,15 +162,15 @@ func (t *table) idle(p *peer, secure bool) (float64, error) {
 			if err != nil {
 				return 0, err
 			}
-			t.idlers = append(t.idlers, c)
+			t.idle = append(t.idle, c)
 			if err := exchange([]*client{c}, small); err != nil {
 				return 0, fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
 		return s.running.resident()
 	}
-	defer t.closeIdlers()
-	before, err := open(warmUp)
+	defer t.closeIdle()
+	before, err := open(warmUpSockets)
 	if err != nil {
 		return 0, err
 	}
@@ -177,9 +178,9 @@ func (t *table) idle(p *peer, secure bool) (float64, error) {
 	return float64(after-before) / float64(t.plan.sockets), err
 }
 
-func (t *table) closeIdlers() {
-	for _, c := range t.idlers {
+func (t *table) closeIdle() {
+	for _, c := range t.idle {
 		c.close()
 	}
-	t.idlers = nil
+	t.idle = nil
 }

@@ -11,10 +11,10 @@ import (
 // A peer is a server that is measured.
 type peer struct {
 	name string
-	base string // the name of the one that it is compared with
+	base string // the name of the server that it is compared with
 	tls  bool   // it is measured with TLS, too
 	raw  bool   // it isn't a WebSocket server
-	// start starts it in a process of its own.
+	// start starts the server in a process of its own.
 	start func(tls bool) (*process, error)
 }
 
@@ -23,7 +23,7 @@ const (
 	reverseProxy = "Caddy: `reverse_proxy`"
 )
 
-// A build has what the servers are made of.
+// A build holds what is needed to start the servers.
 type build struct {
 	dir      string
 	cpus     cpuPair
@@ -31,7 +31,7 @@ type build struct {
 	upstream *process
 }
 
-// newBuild builds the Caddys.
+// newBuild builds the Caddy binaries and creates a certificate, all in dir.
 func newBuild(dir string) (*build, error) {
 	b := &build{dir: dir}
 	for name, source := range map[string][2]string{
@@ -48,9 +48,9 @@ func newBuild(dir string) (*build, error) {
 	return b, err
 }
 
-// peers lists the servers whose names match, and starts what they need.
+// peers returns the servers whose names match, and starts the upstream of the proxies.
 func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
-	// Not on the CPU of the servers, so that they alone are measured.
+	// It runs on another CPU than the servers, so as not to slow them down.
 	upstream, err := start(serveCommand("gorilla-tuned"), b.cpus.client)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
 			continue
 		}
 		if p.name == "Node's ws" && !haveNode() {
-			fmt.Fprintln(os.Stderr, "Without Node and npm its row is left out.")
+			fmt.Fprintln(os.Stderr, "Node and npm are not installed: leaving out Node's ws.")
 			continue
 		}
 		chosen = append(chosen, p)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A cpuPair is where the servers run and where all else does. They are the same
-// where there is only one CPU.
+// A cpuPair is the CPU on which the servers run and the one on which everything else does.
+// They are the same if there is only one.
 type cpuPair struct{ server, client int }
 
 func (c cpuPair) String() string {
@@ -23,8 +23,8 @@ func (c cpuPair) String() string {
 	return fmt.Sprintf("server on CPU %d, client on CPU %d", c.server, c.client)
 }
 
-// pinSelf chooses two CPUs of those that it may use, the first and the last,
-// and stays on the second.
+// pinSelf chooses the first and the last of the CPUs that the process may use, and pins the
+// process to the last one.
 func pinSelf() (cpuPair, error) {
 	var allowed unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
@@ -56,16 +56,16 @@ func pinSelf() (cpuPair, error) {
 	return c, nil
 }
 
-// pin has a thread, and those that it starts, run on one CPU.
+// pin makes a thread, and the threads that it starts, run on one CPU.
 func pin(tid, cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
 	return unix.SchedSetaffinity(tid, &set)
 }
 
-// pinned makes a command run on one CPU. The command is started through this
-// one, since a process can't be started with an affinity.
-func pinned(cmd *exec.Cmd, cpu int) error {
+// pinCommand makes a command run on one CPU. The command is started through this program,
+// since a process can't be started with an affinity.
+func pinCommand(cmd *exec.Cmd, cpu int) error {
 	if cmd.Err != nil {
 		return cmd.Err
 	}
@@ -78,7 +78,7 @@ func pinned(cmd *exec.Cmd, cpu int) error {
 	return nil
 }
 
-// execPinned becomes the command that pinned was asked for.
+// execPinned pins this process to a CPU and replaces it with the command in args.
 func execPinned(cpu string, args []string) error {
 	n, err := strconv.Atoi(cpu)
 	if err != nil {

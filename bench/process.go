@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// A process is a server in a process of its own.
+// A process is a server that runs in a process of its own.
 type process struct {
 	cmd  *exec.Cmd
 	addr string
 }
 
-// startTime is how long a server may take until it listens.
-const startTime = 30 * time.Second
+// startTimeout is how long a server may take until it listens.
+const startTimeout = 30 * time.Second
 
-// start starts a server on a CPU. The server says where it listens: in a line
-// with nothing else, or as Caddy logs it.
+// start starts a server on a CPU and waits until it prints the address on which it listens:
+// on a line of its own, or as Caddy logs it.
 func start(cmd *exec.Cmd, cpu int) (*process, error) {
-	if err := pinned(cmd, cpu); err != nil {
+	if err := pinCommand(cmd, cpu); err != nil {
 		return nil, err
 	}
 	r, w, err := os.Pipe()
@@ -36,28 +36,28 @@ func start(cmd *exec.Cmd, cpu int) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	_ = w.Close() // the server has its own
+	_ = w.Close() // the server has a copy
 	addr := make(chan string, 1)
-	said := new(strings.Builder)
+	output := new(strings.Builder)
 	go func() {
-		listens(io.TeeReader(r, said), addr)
-		_, _ = io.Copy(io.Discard, r) // until the server is gone
+		findAddr(io.TeeReader(r, output), addr)
+		_, _ = io.Copy(io.Discard, r) // until the server exits
 		_ = r.Close()
 	}()
 	p := &process{cmd: cmd}
 	select {
 	case p.addr = <-addr:
-	case <-time.After(startTime):
+	case <-time.After(startTimeout):
 	}
 	if p.addr == "" {
 		p.stop()
-		return nil, fmt.Errorf("%v doesn't start:\n%s", cmd.Args, said)
+		return nil, fmt.Errorf("%v did not start:\n%s", cmd.Args, output)
 	}
 	return p, nil
 }
 
-// listens finds where a server listens in what it says.
-func listens(r io.Reader, addr chan<- string) {
+// findAddr finds the address on which a server listens in its output.
+func findAddr(r io.Reader, addr chan<- string) {
 	defer close(addr)
 	var found string
 	for lines := bufio.NewScanner(r); lines.Scan(); {
@@ -85,8 +85,8 @@ func (p *process) stop() {
 	_ = p.cmd.Wait() // it was killed
 }
 
-// cpuTime is the time that the process has spent on CPUs. The kernel has it to
-// the nanosecond for each thread; servers in Go hardly ever end one.
+// cpuTime returns the CPU time that the process has used. The kernel counts it in
+// nanoseconds, but only for each running thread; Go servers hardly ever end one.
 func (p *process) cpuTime() (time.Duration, error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
 	if err != nil {
@@ -98,20 +98,20 @@ func (p *process) cpuTime() (time.Duration, error) {
 		if err != nil {
 			continue // the thread has ended
 		}
-		first, _, _ := strings.Cut(string(content), " ")
-		ns, err := strconv.ParseInt(first, 10, 64)
+		running, _, _ := strings.Cut(string(content), " ")
+		ns, err := strconv.ParseInt(running, 10, 64)
 		if err != nil {
 			return 0, err
 		}
 		sum += ns
 	}
 	if sum == 0 {
-		return 0, fmt.Errorf("/proc/%d/task: no CPU time", p.cmd.Process.Pid)
+		return 0, fmt.Errorf("/proc/%d/task: no CPU time found", p.cmd.Process.Pid)
 	}
 	return time.Duration(sum), nil
 }
 
-// resident is how much memory of the process is resident, in bytes.
+// resident returns the resident memory of the process, in bytes.
 func (p *process) resident() (int64, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
 	if err != nil {

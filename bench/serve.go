@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// servers are those that this program is itself, each the way that its
-// library's documentation shows, unless the name says more.
+// servers are the servers that this program itself provides. Each is written as the
+// documentation of its library shows, unless its name says otherwise.
 var servers = map[string]func(net.Listener) error{
 	"raw":           serveRaw,
 	"gorilla":       overHTTP(gorillaTextbook),
@@ -19,11 +19,11 @@ var servers = map[string]func(net.Listener) error{
 	"gobwas":        overHTTP(gobwas),
 }
 
-// serve is a server, with TLS if there are a certificate and a key.
+// serve runs a server, with TLS if the files of a certificate and its key are given.
 func serve(name string, certificate []string) error {
 	f, ok := servers[name]
 	if !ok {
-		return fmt.Errorf("no server %q", name)
+		return fmt.Errorf("there is no server %q", name)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -41,11 +41,11 @@ func serve(name string, certificate []string) error {
 }
 
 func overHTTP(f http.HandlerFunc) func(net.Listener) error {
-	srv := &http.Server{Handler: f, ReadHeaderTimeout: time.Minute} // as Caddy's
+	srv := &http.Server{Handler: f, ReadHeaderTimeout: time.Minute} // the same as Caddy's default
 	return srv.Serve
 }
 
-// serveRaw sends bytes back as they come: no WebSocket server can take less.
+// serveRaw sends bytes back as they arrive. No WebSocket server can need less time.
 func serveRaw(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
@@ -53,7 +53,7 @@ func serveRaw(l net.Listener) error {
 			return err
 		}
 		go func() {
-			defer func() { _ = conn.Close() }() // it is only done with
+			defer func() { _ = conn.Close() }()
 			p := make([]byte, 64<<10)
 			for {
 				n, err := conn.Read(p)

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// own gives the start of a server that is this program.
+// own returns a function that starts one of the servers that this program provides.
 func (b *build) own(name string) func(bool) (*process, error) {
 	return func(tls bool) (*process, error) {
 		cmd := serveCommand(name)
@@ -26,7 +26,7 @@ func serveCommand(name string) *exec.Cmd {
 	return cmd
 }
 
-// nodeModules is where Node finds its ws.
+// nodeModules is the directory of the npm package that depends on ws.
 const nodeModules = "../testdata/node"
 
 func haveNode() bool {
@@ -39,7 +39,7 @@ func haveNode() bool {
 	return run(exec.Command("npm", "ci", "--prefix", nodeModules, "--no-audit", "--no-fund", "--silent")) == nil
 }
 
-// node starts Node's ws.
+// node starts a server that uses Node's ws.
 func (b *build) node(bool) (*process, error) {
 	path, err := filepath.Abs(filepath.Join(nodeModules, "node_modules"))
 	if err != nil {
@@ -50,12 +50,13 @@ func (b *build) node(bool) (*process, error) {
 	return start(cmd, b.cpus.server)
 }
 
-// proxy is a handler that passes requests on to the upstream.
+// proxy returns the config of a handler that proxies to the upstream.
 func (b *build) proxy() string {
 	return fmt.Sprintf(`{"handler": "reverse_proxy", "upstreams": [{"dial": %q}]}`, b.upstream.addr)
 }
 
-// caddyConfig is a config for Caddy: policies for TLS, handlers, certificate, key.
+// caddyConfig is the format of a Caddy config. Its arguments are TLS connection policies,
+// handlers, certificate and key.
 const caddyConfig = `{
 	"admin": {"disabled": true, "config": {"persist": false}},
 	"apps": {
@@ -69,7 +70,7 @@ const caddyConfig = `{
 	}
 }`
 
-// caddy gives the start of a Caddy with the given handlers.
+// caddy returns a function that starts a Caddy binary with the given handlers.
 func (b *build) caddy(binary string, handlers ...string) func(bool) (*process, error) {
 	return func(tls bool) (*process, error) {
 		policies := "null"

@@ -16,9 +16,9 @@ type table struct {
 	cert   certificate
 	peers  []peer
 	loads  []*load
-	cells  map[string]map[string]*cell // by load and server; handshakes are a load
-	memory map[string]map[string]float64
-	idlers []*client
+	cells  map[string]map[string]*cell   // by column and server
+	memory map[string]map[string]float64 // bytes per idle socket, by column and server
+	idle   []*client                     // idle sockets that are open
 }
 
 const (
@@ -37,7 +37,7 @@ func newTable(peers []peer, cert certificate, p plan) *table {
 	return t
 }
 
-// measure measures everything.
+// measure fills the table.
 func (t *table) measure() error {
 	for _, secure := range []bool{false, true} {
 		if err := t.measureBusy(secure); err != nil {
@@ -56,7 +56,7 @@ func (t *table) measure() error {
 				continue
 			}
 			var err error
-			if t.memory[column][p.name], err = t.idle(p, secure); err != nil {
+			if t.memory[column][p.name], err = t.measureIdle(p, secure); err != nil {
 				return err
 			}
 		}
@@ -64,7 +64,7 @@ func (t *table) measure() error {
 	return nil
 }
 
-// measureBusy measures loads and handshakes, of servers that all run at once.
+// measureBusy measures loads and handshakes, with all servers running at once.
 func (t *table) measureBusy(secure bool) error {
 	var servers []*server
 	for i := range t.peers {
@@ -81,17 +81,17 @@ func (t *table) measureBusy(secure bool) error {
 		if l.tls != secure {
 			continue
 		}
-		if err := exchanges(servers, t.column(l.name, servers), t.plan, l); err != nil {
+		if err := measureLoad(servers, t.column(l.name, servers), t.plan, l); err != nil {
 			return fmt.Errorf("%s: %w", l.name, err)
 		}
 	}
 	if secure || !t.plan.loads.MatchString(handshakeColumn) {
 		return nil
 	}
-	return handshakes(servers, t.column(handshakeColumn, servers), t.plan)
+	return measureHandshakes(servers, t.column(handshakeColumn, servers), t.plan)
 }
 
-// column makes the cells of a load.
+// column adds a column to the table and returns its cells.
 func (t *table) column(name string, servers []*server) []*cell {
 	cells := make([]*cell, len(servers))
 	t.cells[name] = map[string]*cell{}

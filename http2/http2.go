@@ -3,14 +3,14 @@
 //
 //	import _ "github.com/seed-21dbdb71/caddy-websocket/http2"
 //
-// Go's HTTP/2 server knows Extended CONNECT but advertises it only under
+// Go's HTTP/2 server supports Extended CONNECT, but advertises it only with
 // GODEBUG=http2xconnect=1, which net/http and golang.org/x/net/http2 read when
 // they are initialized. This package sets it before they do: Go initializes
-// packages in the order of their import paths as far as their imports allow,
-// so this one imports nothing but os and must keep a path that sorts before
-// theirs.
+// packages in the order of their import paths, as far as their imports allow,
+// so this package imports only os, and its path must sort before theirs.
 //
-// A value that the environment sets itself, http2xconnect=0 above all, wins.
+// If the environment already has a value for it, such as http2xconnect=0, that
+// value takes precedence.
 // See https://go.dev/issue/71128.
 //
 // The setting holds for every server of the process, and Caddy's reverse_proxy
@@ -37,8 +37,8 @@ func set(value string) {
 	}
 }
 
-// mentions is strings.Contains for the setting: importing strings would put
-// this package behind it in the order of initialisation.
+// mentions reports whether value contains the setting. It is not strings.Contains, since
+// this package would then be initialized after strings.
 func mentions(value string) bool {
 	for i := 0; i+len(setting) <= len(value); i++ {
 		if value[i:i+len(setting)] == setting {

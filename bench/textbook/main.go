@@ -1,5 +1,5 @@
-// Command textbook is Caddy with a module that wraps the server that gorilla's
-// documentation shows, which is what a WebSocket handler for Caddy can easily be.
+// Command textbook is Caddy with a module that wraps the echo server from gorilla's
+// documentation: the simplest WebSocket handler for Caddy that works.
 package main
 
 import (
@@ -30,7 +30,7 @@ func (*handler) CaddyModule() caddy.ModuleInfo {
 }
 
 func (*handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	// gorilla asks for a Hijacker itself, which Caddy's writers hide.
+	// gorilla expects an http.Hijacker, which Caddy's response writers hide.
 	for {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
@@ -43,7 +43,7 @@ func (*handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Ha
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close() }() // nobody is told
+	defer func() { _ = c.Close() }()
 	for {
 		kind, message, err := c.ReadMessage()
 		if err != nil || c.WriteMessage(kind, message) != nil {

@@ -17,32 +17,34 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// A bodyStream is a stream over the body of an HTTP/2 or HTTP/3 request and the
-// response to it.
+// A Body is a Stream over the body of an HTTP/2 or HTTP/3 request and the response to
+// it.
 type Body struct {
-	body  source
-	ready []byte // the byte that wait waited for
-	first [1]byte
+	body     source
+	ready    []byte // the byte that Wait has read
+	waitByte [1]byte
 
 	w       http.ResponseWriter // limits each call to timeout
 	timeout time.Duration
 
 	h3 *http3.Server // nil on HTTP/2
-	// conn is the connection under an HTTP/2 stream. A client that doesn't read
-	// from it at all holds up the very frame that would reset the stream.
-	conn  net.Conn
-	stuck *time.Timer // has conn cut; nil without one
+	// conn is the connection that carries an HTTP/2 stream. If the client doesn't read
+	// from it at all, the frame that resets the stream can't be sent either.
+	conn     net.Conn
+	cutTimer *time.Timer // cuts conn; nil if conn is
 
-	mu      sync.Mutex // guards the following
-	writing bool
-	since   time.Time // when the write began or something moved last
-	// open is over when the handler is about to return: a deadline set after that
-	// is a nil dereference in the HTTP server.
-	open bool
+	mu           sync.Mutex // guards the fields below
+	writing      bool
+	lastProgress time.Time // when the write began or last made progress
+	// serving is set until the handler is about to return. Setting a deadline after
+	// that is a nil dereference in the HTTP server.
+	serving bool
 }
 
-// newBodyStream makes a stream of a request and its response. It lifts the idle
-// timeouts of Caddy's server, since keepalive is there in their place.
+// NewBody returns a Stream over a request's body and the response to it, which is
+// written to w. It lifts the idle timeouts of Caddy's server, since keepalive takes
+// their place. A write fails when it has made no progress, of up to 16 KiB, for
+// writeTimeout.
 func NewBody(w http.ResponseWriter, r *http.Request, body io.Reader, writeTimeout time.Duration, logger *zap.Logger) *Body {
 	reader, writer := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	if reader != nil {
@@ -61,132 +63,150 @@ func NewBody(w http.ResponseWriter, r *http.Request, body io.Reader, writeTimeou
 		}
 	}
 	h3, _ := r.Context().Value(http3.ServerContextKey).(*http3.Server)
-	s := &Body{body: source{r: body}, w: w, timeout: writeTimeout, h3: h3, open: true}
+	b := &Body{body: source{r: body}, w: w, timeout: writeTimeout, h3: h3, serving: true}
 	if conn, ok := r.Context().Value(ConnCtxKey).(net.Conn); ok {
-		s.conn = conn
-		s.stuck = time.AfterFunc(math.MaxInt64, s.cutConn)
-		s.stuck.Stop()
+		b.conn = conn
+		b.cutTimer = time.AfterFunc(math.MaxInt64, b.cutConn)
+		b.cutTimer.Stop()
 	}
-	return s
+	return b
 }
 
-func (s *Body) Wait() error {
-	if len(s.ready) > 0 {
+// Wait implements [Stream].
+func (b *Body) Wait() error {
+	if len(b.ready) > 0 {
 		return nil
 	}
-	n, err := s.body.Read(s.first[:])
-	s.ready = s.first[:n]
+	n, err := b.body.Read(b.waitByte[:])
+	b.ready = b.waitByte[:n]
 	return err
 }
 
-func (s *Body) Read(p []byte) (int, error) {
-	if len(s.ready) > 0 {
-		n := copy(p, s.ready)
-		s.ready = nil
+// Read implements [Stream]. It returns a [*ws.WriteError] if a write has timed out, which
+// resets the stream.
+func (b *Body) Read(p []byte) (int, error) {
+	if len(b.ready) > 0 {
+		n := copy(p, b.ready)
+		b.ready = nil
 		return n, nil
 	}
-	n, err := s.body.Read(p)
-	if err != nil && s.stalled() {
-		err = &ws.WriteError{Err: fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)} // it has reset the stream
+	n, err := b.body.Read(p)
+	if err != nil && b.stalled() {
+		err = &ws.WriteError{Err: fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)}
 	}
 	return n, err
 }
 
-func (s *Body) Write(p []byte) (written int, err error) {
-	defer s.setWriting(false)
+// Write implements [Stream].
+func (b *Body) Write(p []byte) (written int, err error) {
+	defer b.setWriting(false)
 	for written < len(p) && err == nil {
-		s.setWriting(true)
+		b.setWriting(true)
 		var n int
-		n, err = s.w.Write(p[written:min(len(p), written+maxTLSRecord)])
+		n, err = b.w.Write(p[written:min(len(p), written+maxTLSRecord)])
 		written += n
 	}
 	if err == nil {
-		err = http.NewResponseController(s.w).Flush()
+		err = http.NewResponseController(b.w).Flush()
 	}
-	if err != nil && s.stalled() {
-		err = fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err) // HTTP/2 has no word for it
+	if err != nil && b.stalled() {
+		err = fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err) // HTTP/2 reports a timeout as a reset stream
 	}
 	return written, err
 }
 
-// stalled reports whether a write has waited for timeout.
-func (s *Body) stalled() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.writing && time.Since(s.since) >= s.timeout
+// stalled reports whether a write has made no progress for the timeout.
+func (b *Body) stalled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.writing && time.Since(b.lastProgress) >= b.timeout
 }
 
-func (s *Body) HTTP3Server() *http3.Server { return s.h3 }
-func (s *Body) HasServerTimeouts() bool    { return true }
-
-// CloseWrite does nothing: a response ends when its handler returns, and the
-// request ends with it.
-func (s *Body) CloseWrite(bool) bool { return false }
-
-func (s *Body) Interrupt() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open {
-		http.NewResponseController(s.w).SetReadDeadline(past)
-	}
-}
-
-// Resume does nothing: on HTTP/2 a read that timed out was the last.
-func (s *Body) Resume() {}
-
-func (s *Body) Cut() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.open {
-		return
-	}
-	if s.writing && s.stuck != nil {
-		s.stuck.Reset(resetWait)
-	}
-	http.NewResponseController(s.w).SetReadDeadline(past)
-	// Caddy's writer is for one goroutine, the one under it for any.
-	http.NewResponseController(innermost(s.w)).SetWriteDeadline(past)
-}
-
-// setWriting begins or ends the time that a write is given before its connection
-// is cut.
-func (s *Body) setWriting(writing bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.writing, s.since = writing, time.Now()
+// Carrier returns the server on HTTP/3 and the connection on HTTP/2.
+func (b *Body) Carrier() io.Closer {
 	switch {
-	case s.stuck == nil:
-	case writing:
-		s.stuck.Reset(s.timeout + resetWait)
-	default:
-		s.stuck.Stop()
-	}
-}
-
-// resetWait is how long a stream may take to be reset before its connection is
-// cut.
-const resetWait = time.Second
-
-// cutConn cuts the connection of a stream that can't be reset.
-func (s *Body) cutConn() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open {
-		s.conn.SetDeadline(past)
-	}
-}
-
-func (s *Body) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.open = false
-	if s.stuck != nil {
-		s.stuck.Stop()
+	case b.h3 != nil:
+		return b.h3
+	case b.conn != nil:
+		return b.conn
 	}
 	return nil
 }
 
-// innermost is the response writer of the HTTP server itself.
+// HasServerTimeouts implements [Stream].
+func (b *Body) HasServerTimeouts() bool { return true }
+
+// CloseWrite implements [Stream]. It does nothing: a response ends when its handler
+// returns, and the request ends with it.
+func (b *Body) CloseWrite(bool) bool { return false }
+
+// Interrupt implements [Stream].
+func (b *Body) Interrupt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.serving {
+		http.NewResponseController(b.w).SetReadDeadline(past)
+	}
+}
+
+// Resume implements [Stream]. It does nothing: on HTTP/2 no read succeeds after one that
+// timed out.
+func (b *Body) Resume() {}
+
+// Cut implements [Stream].
+func (b *Body) Cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.serving {
+		return
+	}
+	if b.writing && b.cutTimer != nil {
+		b.cutTimer.Reset(resetWait)
+	}
+	http.NewResponseController(b.w).SetReadDeadline(past)
+	// Caddy's writer is for one goroutine, that of the HTTP server for any.
+	http.NewResponseController(innermost(b.w)).SetWriteDeadline(past)
+}
+
+// setWriting records that a write begins, makes progress or ends, and starts or stops
+// the timer that cuts its connection.
+func (b *Body) setWriting(writing bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.writing, b.lastProgress = writing, time.Now()
+	switch {
+	case b.cutTimer == nil:
+	case writing:
+		b.cutTimer.Reset(b.timeout + resetWait)
+	default:
+		b.cutTimer.Stop()
+	}
+}
+
+// resetWait is how long the reset of a stream may take before its connection is cut.
+const resetWait = time.Second
+
+// cutConn cuts the connection of a stream that can't be reset.
+func (b *Body) cutConn() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.serving {
+		b.conn.SetDeadline(past)
+	}
+}
+
+// Close implements [Stream]. The HTTP server ends the stream when the handler returns.
+func (b *Body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.serving = false
+	if b.cutTimer != nil {
+		b.cutTimer.Stop()
+	}
+	return nil
+}
+
+// innermost returns the response writer of the HTTP server itself.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })

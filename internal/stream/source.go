@@ -6,16 +6,16 @@ import (
 	"os"
 )
 
-// A source makes of any reader one whose reads return bytes or an error, never
-// both and never neither. io.Reader leaves it open: an empty DATA frame of HTTP/3
-// is a read of nothing, and a last read may bring the error along.
+// A source wraps a reader so that each read returns bytes or an error, never both and
+// never neither. An io.Reader may do either: an empty HTTP/3 DATA frame is a read of no
+// bytes, and the last read may return both.
 type source struct {
 	r   io.Reader
-	err error // came with the last bytes
+	err error // returned by r together with bytes
 }
 
-// maxEmptyReads is how many reads in a row may return nothing before the reader
-// counts as broken.
+// MaxEmptyReads is the number of consecutive reads that may return neither bytes nor
+// an error before they end with [io.ErrNoProgress].
 const MaxEmptyReads = 1000
 
 func (s *source) Read(p []byte) (int, error) {
@@ -25,7 +25,7 @@ func (s *source) Read(p []byte) (int, error) {
 	for range MaxEmptyReads {
 		n, err := s.r.Read(p)
 		if n > 0 {
-			if !errors.Is(err, os.ErrDeadlineExceeded) { // which may be lifted until the next read
+			if !errors.Is(err, os.ErrDeadlineExceeded) { // the deadline may have been lifted by the next read
 				s.err = err
 			}
 			return n, nil

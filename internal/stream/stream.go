@@ -1,3 +1,8 @@
+// Package stream carries the bytes of a socket over HTTP/1.1, HTTP/2 and HTTP/3.
+//
+// A [Conn] is a hijacked HTTP/1.1 connection, a [Body] the request body and the
+// response of an Extended CONNECT. Both are a [Stream], so that what reads and writes
+// frames needs to know nothing of HTTP.
 package stream
 
 import (
@@ -10,158 +15,194 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/quic-go/quic-go/http3"
 )
 
-// A stream carries the bytes of one socket: the connection on HTTP/1.1, the
-// request body and the response on HTTP/2 and HTTP/3.
+// A Stream carries the bytes of one socket. One goroutine may read from it while
+// another one writes to it.
 type Stream interface {
-	// Wait returns when a Read has something to return, so that nobody has to
-	// hold a buffer until then.
+	// Wait returns when Read has something to return, so that no buffer has to be
+	// held until then.
 	Wait() error
 	// Read returns bytes or an error, never both and never neither.
 	io.Reader
-	// Write writes all of p. It fails when nothing moves for write_timeout.
+	// Write writes all of p. It fails with os.ErrDeadlineExceeded when it has made no
+	// progress for the write timeout.
 	io.Writer
-	// CloseWrite tells the peer that nothing more comes, where that doesn't cut off
-	// what the peer still sends. It reports whether that has to be read before
-	// Close: to close a connection with unread bytes resets it, and the reset can
-	// overtake what was sent last. With clean set the peer has said its last.
+	// CloseWrite tells the peer that no more bytes follow, where that can be done
+	// without losing what the peer still sends. It reports whether the caller has to
+	// read until the end before Close: closing a connection with unread bytes resets
+	// it, and the reset can overtake what was written last. With clean set, the peer
+	// has nothing more to send.
 	CloseWrite(clean bool) (drain bool)
-	// Interrupt makes reads fail, one under way too, until resume.
+	// Interrupt makes reads fail with os.ErrDeadlineExceeded, including one that is
+	// under way, until Resume. It may be called from any goroutine at any time, even
+	// after Close.
 	Interrupt()
+	// Resume lets reads succeed again after Interrupt, where the protocol allows it.
 	Resume()
-	// Cut makes the calls above fail for good, those under way too. Like interrupt
-	// it may come from any goroutine at any time, even after Close.
+	// Cut makes reads and writes fail for good, including those under way. Like
+	// Interrupt, it may be called from any goroutine at any time, even after Close.
 	Cut()
-	// Close gives the stream up once everything written has been sent.
+	// Close closes the stream once everything written has been sent.
 	Close() error
 
-	// HTTP3Server returns the server of an HTTP/3 stream, nil on other versions.
-	HTTP3Server() *http3.Server
-	// HasServerTimeouts reports whether timeouts of the HTTP server still end reads.
+	// Carrier returns what carries this stream among others and may outlive it: the
+	// *http3.Server on HTTP/3, the net.Conn on HTTP/2. It is nil on HTTP/1.1.
+	Carrier() io.Closer
+	// HasServerTimeouts reports whether a timeout of the HTTP server can end a read.
 	HasServerTimeouts() bool
 }
 
-// connCtxKey is where a request's context has the connection that it came on.
+// ConnCtxKey is the key of the net.Conn that a request arrived on, in the context of
+// the request.
 const ConnCtxKey caddy.CtxKey = "websocket_conn"
 
-// past is a deadline that has expired.
+// past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
-// A connStream is a stream over a connection of its own.
+// A Conn is a Stream over a hijacked connection.
 type Conn struct {
 	conn net.Conn
-	in   source // conn
-	// socket is what lies under conn. Where Caddy counts the bytes for an access
-	// log, conn hides all of its methods.
+	in   source // reads from conn
+	// socket is the connection that conn wraps. Where Caddy counts bytes for the
+	// access log, conn hides the methods of socket.
 	socket net.Conn
-	waiter readWaiter
-	// ready holds bytes that came in already: what the HTTP server had read past
-	// the handshake, or the byte that wait waited for.
-	ready []byte
-	first [1]byte
+	waiter readWaiter // nil if Wait has to read a byte
+	// ready holds bytes that have been read and not yet returned: those that the HTTP
+	// server read after the handshake, or the byte that Wait has read.
+	ready    []byte
+	waitByte [1]byte
 
-	timeout  time.Duration
-	deadline time.Time // of writes, as it is set on conn
-	failed   bool      // a write did
-	isCut    atomic.Bool
+	timeout     time.Duration
+	deadline    time.Time // the write deadline that is set on conn
+	writeFailed bool
+	isCut       atomic.Bool
 }
 
-// newConnStream makes a stream of conn, with early bytes already read from it.
+// NewConn returns a Stream over conn. The connection that conn wraps is socket, which
+// may be conn itself; early are bytes that have already been read from it. A write
+// fails when it has made no progress for writeTimeout.
 func NewConn(conn, socket net.Conn, early []byte, writeTimeout time.Duration) *Conn {
 	return &Conn{
 		conn: conn, in: source{r: conn}, socket: socket, waiter: newReadWaiter(socket), ready: early, timeout: writeTimeout,
 	}
 }
 
-func (s *Conn) Wait() error {
-	if len(s.ready) > 0 {
+// Wait implements [Stream].
+func (c *Conn) Wait() error {
+	if len(c.ready) > 0 {
 		return nil
 	}
-	if s.waiter != nil {
-		return s.waiter.wait()
+	if c.waiter != nil {
+		return c.waiter.wait()
 	}
-	// TLS decrypts a record at a time, so the rest of it is there when this is.
-	n, err := s.in.Read(s.first[:])
-	s.ready = s.first[:n]
+	// TLS decrypts whole records, so the rest of the record is there with this byte.
+	n, err := c.in.Read(c.waitByte[:])
+	c.ready = c.waitByte[:n]
 	return err
 }
 
-func (s *Conn) Read(p []byte) (int, error) {
-	if len(s.ready) > 0 {
-		n := copy(p, s.ready)
-		s.ready = s.ready[n:]
+// Read implements [Stream].
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.ready) > 0 {
+		n := copy(p, c.ready)
+		c.ready = c.ready[n:]
 		return n, nil
 	}
-	return s.in.Read(p)
+	return c.in.Read(p)
 }
 
-// maxTLSRecord is the most that one TLS record carries (RFC 8446 §5.1).
+// maxTLSRecord is the most that one TLS record carries, in bytes (RFC 8446 §5.1).
 const maxTLSRecord = 16 << 10
 
-func (s *Conn) Write(p []byte) (int, error) {
-	// A TLS connection that timed out in the middle of a record is of no more
-	// use, so the time is for one record. Others are given it again whenever
-	// something moved.
-	_, isTLS := s.socket.(*tls.Conn)
-	written := 0
-	for written < len(p) {
-		chunk := p[written:]
-		if isTLS {
-			chunk = chunk[:min(len(chunk), maxTLSRecord)]
-		}
-		s.arm()
-		n, err := s.conn.Write(chunk)
+// Write implements [Stream].
+func (c *Conn) Write(p []byte) (written int, err error) {
+	if _, isTLS := c.socket.(*tls.Conn); isTLS {
+		return c.writeRecords(p)
+	}
+	// A write that times out after some bytes were written doesn't say when that was,
+	// so the time is measured in slices.
+	slice := c.timeout / 16
+	now := time.Now()
+	for moved := now; ; {
+		c.arm(now, slice, slice)
+		n, err := c.conn.Write(p[written:])
 		written += n
-		if err != nil && (isTLS || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || s.isCut.Load()) {
-			s.failed = true
+		if err == nil {
+			return written, nil
+		}
+		now = time.Now()
+		if n > 0 {
+			moved = now
+		}
+		if now.Sub(moved) >= c.timeout || !errors.Is(err, os.ErrDeadlineExceeded) || c.isCut.Load() {
+			c.writeFailed = true
+			return written, err
+		}
+	}
+}
+
+// writeRecords is Write for TLS. A TLS connection can't be used any more after a
+// timeout in the middle of a record, so the timeout applies to each record.
+func (c *Conn) writeRecords(p []byte) (written int, err error) {
+	for written < len(p) {
+		c.arm(time.Now(), c.timeout, c.timeout/8)
+		n, err := c.conn.Write(p[written:min(len(p), written+maxTLSRecord)])
+		written += n
+		if err != nil {
+			c.writeFailed = true
 			return written, err
 		}
 	}
 	return written, nil
 }
 
-// arm sees to it that a write deadline lies at least write_timeout ahead. It
-// sets it an eighth further than that and leaves it there, since setting one
-// costs more than a small write's share.
-func (s *Conn) arm() {
-	now := time.Now()
-	if s.deadline.Sub(now) >= s.timeout {
+// arm makes sure that the write deadline is at least least away. It sets the
+// deadline later than that by more, so that it need not be set for each small write.
+func (c *Conn) arm(now time.Time, least, more time.Duration) {
+	if c.deadline.Sub(now) >= least {
 		return
 	}
-	s.deadline = now.Add(s.timeout + s.timeout/8)
-	s.conn.SetWriteDeadline(s.deadline)
-	if s.isCut.Load() {
-		s.conn.SetWriteDeadline(past)
+	c.deadline = now.Add(least + more)
+	c.conn.SetWriteDeadline(c.deadline)
+	if c.isCut.Load() {
+		c.conn.SetWriteDeadline(past)
 	}
 }
 
-func (s *Conn) HTTP3Server() *http3.Server { return nil }
-func (s *Conn) HasServerTimeouts() bool    { return false }
+// Carrier implements [Stream].
+func (c *Conn) Carrier() io.Closer { return nil }
 
-func (s *Conn) CloseWrite(clean bool) bool {
-	c, ok := s.socket.(interface{ CloseWrite() error })
-	return ok && c.CloseWrite() == nil || !clean
+// HasServerTimeouts implements [Stream].
+func (c *Conn) HasServerTimeouts() bool { return false }
+
+// CloseWrite implements [Stream].
+func (c *Conn) CloseWrite(clean bool) bool {
+	halfCloser, ok := c.socket.(interface{ CloseWrite() error })
+	return ok && halfCloser.CloseWrite() == nil || !clean
 }
 
-func (s *Conn) Interrupt() { s.conn.SetReadDeadline(past) }
+// Interrupt implements [Stream].
+func (c *Conn) Interrupt() { c.conn.SetReadDeadline(past) }
 
-func (s *Conn) Resume() {
-	if !s.isCut.Load() {
-		s.conn.SetReadDeadline(time.Time{})
+// Resume implements [Stream].
+func (c *Conn) Resume() {
+	if !c.isCut.Load() {
+		c.conn.SetReadDeadline(time.Time{})
 	}
 }
 
-func (s *Conn) Cut() {
-	s.isCut.Store(true)
-	s.conn.SetDeadline(past)
+// Cut implements [Stream].
+func (c *Conn) Cut() {
+	c.isCut.Store(true)
+	c.conn.SetDeadline(past)
 }
 
-func (s *Conn) Close() error {
-	if tlsConn, ok := s.socket.(*tls.Conn); ok && (s.failed || s.isCut.Load()) {
-		// TLS would try for five seconds to say goodbye.
+// Close implements [Stream].
+func (c *Conn) Close() error {
+	if tlsConn, ok := c.socket.(*tls.Conn); ok && (c.writeFailed || c.isCut.Load()) {
+		// Closing tlsConn would first try for five seconds to send an alert.
 		tlsConn.NetConn().Close()
 	}
-	return s.conn.Close()
+	return c.conn.Close()
 }

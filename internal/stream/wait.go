@@ -1,6 +1,5 @@
 package stream
 
-// A readWaiter waits until there is something to read from a socket of the
-// system's own, an end or an error among it, without reading and so without a
-// buffer.
+// A readWaiter waits until bytes, the end of the stream, or an error can be read from
+// a socket of the operating system, without reading and thus without a buffer.
 type readWaiter interface{ wait() error }

@@ -4,5 +4,5 @@ package stream
 
 import "net"
 
-// newReadWaiter is for systems that can look at a socket without reading it.
+// newReadWaiter returns nil: on this system a socket can't be peeked at.
 func newReadWaiter(net.Conn) readWaiter { return nil }

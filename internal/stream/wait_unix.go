@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// newReadWaiter gives a readWaiter for conn, or nil if there can't be one.
+// newReadWaiter returns a readWaiter for conn, or nil if there can be none.
 func newReadWaiter(conn net.Conn) readWaiter {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 	default:
-		return nil // what wraps a socket may have read from it already
+		return nil // a wrapper may already have read bytes from its socket
 	}
 	raw, err := conn.(syscall.Conn).SyscallConn()
 	if err != nil {
@@ -23,26 +23,26 @@ func newReadWaiter(conn net.Conn) readWaiter {
 	return w
 }
 
-// A peeker is a readWaiter that peeks.
+// A peeker is a readWaiter that peeks at the socket's receive buffer.
 type peeker struct {
-	raw    syscall.RawConn
-	peek   func(fd uintptr) bool // readable, made a func value once
-	asleep bool
-	first  [1]byte
+	raw     syscall.RawConn
+	peek    func(fd uintptr) bool // the method value of readable, allocated once
+	waiting bool                  // the last peek found nothing
+	buf     [1]byte
 }
 
 func (w *peeker) wait() error {
-	w.asleep = false
+	w.waiting = false
 	return w.raw.Read(w.peek)
 }
 
-// readable peeks the first time; when it is called again the poller has seen
-// something.
+// readable reports whether the socket is readable. It peeks once: when it is called
+// again, the poller has found that the socket is.
 func (w *peeker) readable(fd uintptr) bool {
-	if w.asleep {
+	if w.waiting {
 		return true
 	}
-	_, _, err := syscall.Recvfrom(int(fd), w.first[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	w.asleep = err == syscall.EAGAIN || err == syscall.EINTR
-	return !w.asleep
+	_, _, err := syscall.Recvfrom(int(fd), w.buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	w.waiting = err == syscall.EAGAIN || err == syscall.EINTR
+	return !w.waiting
 }

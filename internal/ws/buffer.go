@@ -2,52 +2,62 @@ package ws
 
 import "sync"
 
-// A buffer is a byte slice on loan from a bufferPool. Its length is the pool's
-// size; who borrows it may shorten it.
-type buffer struct{ P []byte }
+// A Buffer is a byte slice borrowed from a [BufferPool].
+type Buffer struct {
+	// P has the pool's size when it is borrowed. The borrower may shorten it.
+	P []byte
+}
 
-// A bufferPool lends buffers of one size.
+// A BufferPool lends buffers of one size.
 type BufferPool struct {
+	// Size is the length of each buffer, in bytes.
 	Size int
 	pool sync.Pool
 }
 
+// NewBufferPool returns a pool of buffers of size bytes.
 func NewBufferPool(size int) *BufferPool { return &BufferPool{Size: size} }
 
-func (b *BufferPool) Get() *buffer {
-	if buf, ok := b.pool.Get().(*buffer); ok {
+// Get borrows a buffer, the contents of which are undefined.
+func (b *BufferPool) Get() *Buffer {
+	if buf, ok := b.pool.Get().(*Buffer); ok {
 		return buf
 	}
-	return &buffer{make([]byte, b.Size)}
+	return &Buffer{make([]byte, b.Size)}
 }
 
-func (b *BufferPool) Put(buf *buffer) {
+// Put returns a buffer that was borrowed from this pool.
+func (b *BufferPool) Put(buf *Buffer) {
 	buf.P = buf.P[:b.Size]
 	b.pool.Put(buf)
 }
 
-// blockPayload is what a block holds of a message, in bytes.
+// BlockPayload is the most message payload, in bytes, that a buffer from [Blocks]
+// is meant to hold.
 const BlockPayload = 64 << 10
 
-// blocks holds buffers for messages of blockPayload, with a little room for data
-// that grow when they are compressed, longBlocks those for what goes on after a
-// full block. Larger ones than these gain nothing, and more sizes between them
-// would cost a message of 64 KiB a read and a copy.
+// Larger buffers than these gain nothing, and another size between smallBlocks and
+// Blocks would cost a message of 64 KiB one more read and copy.
 var (
 	smallBlocks = NewBufferPool(4<<10 + MaxHeader)
-	Blocks      = NewBufferPool(MaxServerHeader + BlockPayload + 64)
-	LongBlocks  = NewBufferPool(MaxServerHeader + 256<<10)
+	// Blocks lends buffers for a header and BlockPayload, with some room for data
+	// that grows when it is compressed.
+	Blocks = NewBufferPool(MaxServerHeader + BlockPayload + 64)
+	// LongBlocks lends buffers for the part of a message that follows a full block.
+	LongBlocks = NewBufferPool(MaxServerHeader + 256<<10)
 )
 
-// first is the pool to begin with where buffers of b's size are the largest wanted.
-func (b *BufferPool) First() *BufferPool {
+// Initial returns the pool to borrow from first when b's buffers are the largest
+// that may be used.
+func (b *BufferPool) Initial() *BufferPool {
 	if b.Size > smallBlocks.Size {
 		return smallBlocks
 	}
 	return b
 }
 
-// larger is the pool of the next larger buffers, of limit's size at most.
+// larger returns the pool with the next larger buffers, but none larger than
+// limit's.
 func (b *BufferPool) larger(limit *BufferPool) *BufferPool {
 	for _, next := range [...]*BufferPool{smallBlocks, Blocks, LongBlocks} {
 		if next.Size > b.Size && next.Size < limit.Size {
@@ -57,26 +67,29 @@ func (b *BufferPool) larger(limit *BufferPool) *BufferPool {
 	return limit
 }
 
-// A growingBuffer gathers what a peer sends without end, or announces and may
-// never send. It is exchanged for a larger one only when it is full, so what it
-// takes is in proportion to what has come.
+// A GrowingBuffer collects data of unknown length. It is exchanged for a larger one
+// only when it is full, so its size is in proportion to the data received, whatever
+// length the peer has announced.
 type GrowingBuffer struct {
-	From *BufferPool // whose buf is
-	Buf  *buffer     // nil after release
-	N    int         // how much of it is in use
+	From *BufferPool // the pool that Buf was borrowed from
+	Buf  *Buffer     // nil after Release
+	N    int         // the number of bytes in use
 }
 
+// NewGrowingBuffer returns an empty buffer borrowed from a pool.
 func NewGrowingBuffer(from *BufferPool) GrowingBuffer {
 	return GrowingBuffer{From: from, Buf: from.Get()}
 }
 
+// Full reports whether all bytes of the buffer are in use.
 func (g *GrowingBuffer) Full() bool { return g.N == len(g.Buf.P) }
 
-// grow exchanges the buffer for one of the next size, limit's at most.
+// Grow exchanges the buffer for one of the next larger size, but none larger than
+// limit's.
 func (g *GrowingBuffer) Grow(limit *BufferPool) { g.Exchange(g.From.larger(limit)) }
 
-// exchange exchanges the buffer for one from another pool, in which its contents
-// must fit.
+// Exchange exchanges the buffer for one from another pool and keeps its contents,
+// which must fit.
 func (g *GrowingBuffer) Exchange(from *BufferPool) {
 	if from == g.From {
 		return
@@ -87,6 +100,7 @@ func (g *GrowingBuffer) Exchange(from *BufferPool) {
 	g.From, g.Buf = from, buf
 }
 
+// Release returns the buffer to its pool. It may be called more than once.
 func (g *GrowingBuffer) Release() {
 	if g.Buf != nil {
 		g.From.Put(g.Buf)
@@ -94,34 +108,35 @@ func (g *GrowingBuffer) Release() {
 	}
 }
 
-// A copyBuffer is what a copy loop reads into: no larger than what the next read
-// can be expected to bring, for that may take long.
+// A CopyBuffer is the buffer of a copy loop. It is no larger than the next read is
+// expected to need, since the loop holds it while it waits for that read.
 type CopyBuffer struct {
-	Pool *BufferPool // of those of the receive buffer's size
-	from *BufferPool // whose buf is; nil while none is held
-	buf  *buffer
-	pos  int // how much has been read since the burst began
+	// Pool lends the buffers for reads of ordinary size.
+	Pool *BufferPool
+	from *BufferPool // the pool that buf was borrowed from; nil while none is held
+	buf  *Buffer
+	pos  int // the number of bytes read since the last Release
 }
 
-// smallCopies are for copies that wait and had little to do so far, largeCopies for
-// those of much at a time.
 var (
-	smallCopies = NewBufferPool(512)
+	smallCopies = NewBufferPool(512) // for loops that wait and have copied little so far
 	largeCopies = NewBufferPool(MaxCopy)
 )
 
-// maxCopy is the most that a copyBuffer has room for, in bytes.
+// MaxCopy is the size of the largest buffer that a [CopyBuffer] uses, in bytes.
 const MaxCopy = 128 << 10
 
-// copyAlignment is what source and destination of a copy should be equally
-// aligned to, in bytes: to cache lines. The kernel copies a third faster then.
+// copyAlignment is the alignment, in bytes, that the source and the destination of
+// a copy should share: that of a cache line. The kernel then copies a third faster.
 const copyAlignment = 64
 
-// newCopyBuffer returns a copyBuffer that reads little into buffers of pool's.
+// NewCopyBuffer returns a CopyBuffer that borrows from pool for reads of ordinary
+// size. It holds no buffer until Next is called.
 func NewCopyBuffer(pool *BufferPool) CopyBuffer { return CopyBuffer{Pool: pool} }
 
-// next gives room for the next read, of which so much is expected, behind held
-// bytes that were read already. What it gave before is given back.
+// Next returns the buffer for the next read, which is expected to bring so many
+// bytes and is to be preceded by held bytes that have already been read. The slice
+// returned by the previous call is no longer valid.
 func (c *CopyBuffer) Next(expected int64, held int) []byte {
 	from := c.Pool
 	switch {
@@ -131,7 +146,7 @@ func (c *CopyBuffer) Next(expected int64, held int) []byte {
 		from = largeCopies
 	}
 	if c.from != from {
-		c.giveBack()
+		c.putBuffer()
 		c.from, c.buf = from, from.Get()
 	}
 	if from != largeCopies {
@@ -140,16 +155,16 @@ func (c *CopyBuffer) Next(expected int64, held int) []byte {
 	return c.buf.P[(c.pos-held)%copyAlignment:]
 }
 
-// took notes that a read has taken n bytes.
+// Took records that a read has brought n bytes.
 func (c *CopyBuffer) Took(n int) { c.pos += n }
 
-// release gives the buffer back at the end of a burst.
+// Release returns the buffer to its pool.
 func (c *CopyBuffer) Release() {
-	c.giveBack()
+	c.putBuffer()
 	c.pos = 0
 }
 
-func (c *CopyBuffer) giveBack() {
+func (c *CopyBuffer) putBuffer() {
 	if c.from != nil {
 		c.from.Put(c.buf)
 		c.from, c.buf = nil, nil

@@ -11,9 +11,10 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
+// DeflateExtension is the name of the compression extension (RFC 7692 §7).
 const DeflateExtension = "permessage-deflate"
 
-// An extension is one element of Sec-WebSocket-Extensions (RFC 6455 §9.1).
+// An Extension is one element of Sec-WebSocket-Extensions (RFC 6455 §9.1).
 type Extension struct {
 	Name   string
 	params []extensionParam
@@ -24,7 +25,8 @@ type extensionParam struct {
 	hasValue    bool
 }
 
-// parseExtensions parses a list of extensions, over all headers that carry it.
+// ParseExtensions parses the values of all Sec-WebSocket-Extensions fields of a message,
+// which form one list. It returns an error that quotes the first invalid element.
 func ParseExtensions(values []string) ([]Extension, error) {
 	var extensions []Extension
 	for _, element := range ListElements(values) {
@@ -40,7 +42,7 @@ func ParseExtensions(values []string) ([]Extension, error) {
 	return extensions, nil
 }
 
-// parseExtension parses the extension that s starts with.
+// parseExtension parses the extension at the start of s.
 func parseExtension(s string) (e Extension, rest string, err error) {
 	if e.Name, rest, err = cutToken(s); err != nil {
 		return e, "", err
@@ -61,7 +63,7 @@ func parseExtension(s string) (e Extension, rest string, err error) {
 	return e, rest, nil
 }
 
-// cutToken cuts a token and the white space around it off the front of s.
+// cutToken cuts a token and the white space around it off the start of s.
 func cutToken(s string) (token, rest string, err error) {
 	s = strings.TrimLeft(s, " \t")
 	end := strings.IndexFunc(s, func(r rune) bool { return !httpguts.IsTokenRune(r) })
@@ -74,8 +76,8 @@ func cutToken(s string) (token, rest string, err error) {
 	return s[:end], strings.TrimLeft(s[end:], " \t"), nil
 }
 
-// cutValue is cutToken for a parameter's value, which may be quoted if what is
-// between the quotes is a token.
+// cutValue is cutToken for the value of a parameter, which may also be a quoted string
+// that contains a token (RFC 6455 §9.1).
 func cutValue(s string) (value, rest string, err error) {
 	s = strings.TrimLeft(s, " \t")
 	quoted, ok := strings.CutPrefix(s, `"`)
@@ -99,11 +101,11 @@ func cutValue(s string) (value, rest string, err error) {
 			unquoted.WriteByte(c)
 		}
 	}
-	return "", "", errors.New("quote without an end")
+	return "", "", errors.New("unterminated quoted string")
 }
 
-// acceptsDeflate reports whether the client offers permessage-deflate in a form
-// that can be kept here.
+// AcceptsDeflate reports whether the client, whose handshake request has the header h,
+// offers permessage-deflate with parameters that this server can accept.
 func AcceptsDeflate(h http.Header) bool {
 	extensions, _ := ParseExtensions(h["Sec-Websocket-Extensions"])
 	for _, e := range extensions {
@@ -114,9 +116,9 @@ func AcceptsDeflate(h http.Header) bool {
 	return false
 }
 
-// validDeflateOffer checks the parameters of an offer (RFC 7692 §7.1). One that
-// asks for a smaller window of the server is not for this server: Go's deflater
-// always uses the largest.
+// validDeflateOffer reports whether the parameters of an offer are valid (RFC 7692 §7.1)
+// and can be accepted. An offer that limits the server's window can't: Go's deflater always
+// uses the largest one.
 func validDeflateOffer(params []extensionParam) bool {
 	seen := make(map[string]bool, len(params))
 	for _, p := range params {
@@ -133,7 +135,7 @@ func validDeflateOffer(params []extensionParam) bool {
 			if p.hasValue && !validWindowBits(p.value) {
 				return false
 			}
-		default: // server_max_window_bits among them
+		default: // including server_max_window_bits
 			return false
 		}
 	}
@@ -146,8 +148,8 @@ func validWindowBits(s string) bool {
 	return err == nil && bits >= 8 && bits <= 15 && strconv.Itoa(bits) == s
 }
 
-// withoutDeflate takes permessage-deflate out of a client's offer. What is left of
-// it stays as it is spelled, also what is no extension at all.
+// WithoutDeflate removes permessage-deflate from the extensions that a client offers in
+// the header h. All other elements keep their spelling, even if they are invalid.
 func WithoutDeflate(h http.Header) {
 	const field = "Sec-Websocket-Extensions"
 	kept := ListElements(h[field])

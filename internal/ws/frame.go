@@ -7,9 +7,10 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// An opcode is the type of a frame (RFC 6455 §5.2).
+// An Opcode is the type of a frame (RFC 6455 §5.2).
 type Opcode byte
 
+// The opcodes of RFC 6455 §11.8. All others are reserved.
 const (
 	OpContinuation Opcode = 0
 	OpText         Opcode = websocket.TextMessage
@@ -19,36 +20,44 @@ const (
 	OpPong         Opcode = websocket.PongMessage
 )
 
+// IsControl reports whether o is the opcode of a control frame (RFC 6455 §5.5).
 func (o Opcode) IsControl() bool { return o >= OpClose }
 
+// Bits of the first two bytes of a frame (RFC 6455 §5.2).
 const (
-	FinBit  = 1 << 7
-	RSV1Bit = 1 << 6
-	RSVBits = 7 << 4
-	MaskBit = 1 << 7
+	FinBit  = 1 << 7 // of the first byte: the frame is the last of its message
+	RSV1Bit = 1 << 6 // of the first byte: the message is compressed (RFC 7692 §6)
+	RSVBits = 7 << 4 // of the first byte: RSV1, RSV2 and RSV3
+	MaskBit = 1 << 7 // of the second byte: the payload is masked
+)
 
+const (
+	// MaxControlPayload is the longest payload of a control frame, in bytes
+	// (RFC 6455 §5.5).
 	MaxControlPayload = 125
-	// maxReplyHeader is the longest header of a frame that a server sends.
+	// MaxServerHeader is the longest header of a frame that a server sends, in
+	// bytes.
 	MaxServerHeader = 2 + 8
-	// maxFrameHeader is the longest header of a frame that a client sends.
+	// MaxHeader is the longest header of any frame, in bytes: that of a frame with
+	// a masking key.
 	MaxHeader = MaxServerHeader + 4
 )
 
-// A frameHeader is everything of a frame but its payload.
+// A Header is the part of a frame before its payload.
 type Header struct {
 	Opcode Opcode
 	Fin    bool
-	RSV    byte // the three reserved bits, where they stand in the first byte
+	RSV    byte // the first byte of the frame, masked with RSVBits
 	Masked bool
-	Mask   [4]byte
-	Length int64 // of the payload, in bytes
-	long   bool  // the length is not in its shortest form
+	Mask   [4]byte // the masking key if Masked is set
+	Length int64   // of the payload, in bytes
+	long   bool    // the length is not in its shortest form
 }
 
-// parseFrameHeader parses the header that p starts with and returns its
-// length. A length of 0 with no error means that p ends before the header
-// does. The error is for what no frame may have, whoever sends it and whenever
-// (RFC 6455 §5.2 and §5.5), and comes with the byte that shows it.
+// ParseHeader parses the header at the start of p and returns its length n in
+// bytes; n is 0 if p ends before the header does. It returns a [*CloseError] as soon
+// as the bytes in p show that no peer may send this frame at any time (RFC 6455 §5.2
+// and §5.5).
 func ParseHeader(p []byte) (h Header, n int, err error) {
 	if len(p) == 0 {
 		return h, 0, nil
@@ -58,9 +67,9 @@ func ParseHeader(p []byte) (h Header, n int, err error) {
 	h.RSV = p[0] & RSVBits
 	switch {
 	case h.Opcode > OpBinary && h.Opcode < OpClose || h.Opcode > OpPong:
-		return h, 0, ProtocolError("reserved opcode %d", h.Opcode)
+		return h, 0, protocolError("reserved opcode %d", h.Opcode)
 	case h.Opcode.IsControl() && !h.Fin:
-		return h, 0, ProtocolError("fragmented control frame")
+		return h, 0, protocolError("fragmented control frame")
 	}
 	if len(p) < 2 {
 		return h, 0, nil
@@ -68,7 +77,7 @@ func ParseHeader(p []byte) (h Header, n int, err error) {
 	h.Masked = p[1]&MaskBit != 0
 	h.Length = int64(p[1] & 0x7f)
 	if h.Opcode.IsControl() && h.Length > MaxControlPayload {
-		return h, 0, ProtocolError("control frame of more than %d bytes", MaxControlPayload)
+		return h, 0, protocolError("control frame of more than %d bytes", MaxControlPayload)
 	}
 	n = 2
 	switch h.Length {
@@ -86,7 +95,7 @@ func ParseHeader(p []byte) (h Header, n int, err error) {
 		n = 10
 		length := binary.BigEndian.Uint64(p[2:])
 		if length > math.MaxInt64 {
-			return h, 0, ProtocolError("length of more than 63 bits")
+			return h, 0, protocolError("length of more than 63 bits")
 		}
 		h.Length, h.long = int64(length), length <= math.MaxUint16
 	}
@@ -100,11 +109,11 @@ func ParseHeader(p []byte) (h Header, n int, err error) {
 	return h, n, nil
 }
 
-// firstBreach finds what the header that p starts with breaks first, by the rules
-// of parseFrameHeader and by those of check, which is given the header and how
-// many of its bytes are there. So the answer to a broken frame is the same
-// however its bytes were cut.
-func firstBreach(p []byte, check func(h Header, have int) error) error {
+// firstViolation returns the error for the first byte of p at which the header there
+// violates the rules of ParseHeader or of check, which is given the header and how
+// many of its bytes have been parsed. An invalid frame thus gets the same answer
+// however its bytes were split.
+func firstViolation(p []byte, check func(h Header, have int) error) error {
 	for have := 1; ; have++ {
 		h, _, err := ParseHeader(p[:have])
 		if err == nil {
@@ -116,8 +125,9 @@ func firstBreach(p []byte, check func(h Header, have int) error) error {
 	}
 }
 
-// appendFrameHeader appends the header of an unmasked frame, as servers send
-// them, with the given first byte.
+// AppendHeader appends the header of an unmasked frame, as servers send them. The
+// first byte is given as it is, opcode and bits; length is that of the payload, in
+// bytes.
 func AppendHeader(p []byte, first byte, length int) []byte {
 	switch {
 	case length <= MaxControlPayload:
@@ -129,12 +139,14 @@ func AppendHeader(p []byte, first byte, length int) []byte {
 	}
 }
 
-// appendFrame appends an unmasked frame, as servers send them.
+// AppendFrame appends an unmasked frame, as servers send them, with the given first
+// byte.
 func AppendFrame(p []byte, first byte, payload []byte) []byte {
 	return append(AppendHeader(p, first, len(payload)), payload...)
 }
 
-// appendMaskedFrame appends a frame masked with key, as clients send them.
+// AppendMaskedFrame appends a frame masked with key, as clients send them, with the
+// given first byte.
 func AppendMaskedFrame(p []byte, first byte, key [4]byte, payload []byte) []byte {
 	start := len(p)
 	p = AppendHeader(p, first, len(payload))
@@ -146,7 +158,8 @@ func AppendMaskedFrame(p []byte, first byte, key [4]byte, payload []byte) []byte
 	return p
 }
 
-// replyHeaderLen is the length of the header that appendFrameHeader makes.
+// HeaderLen returns the length in bytes of the header that [AppendHeader] appends
+// for a payload of length bytes.
 func HeaderLen(length int) int {
 	switch {
 	case length <= MaxControlPayload:
@@ -158,8 +171,8 @@ func HeaderLen(length int) int {
 	}
 }
 
-// unmask removes a masking key from p, of which the first byte is at offset
-// pos of the frame's payload (RFC 6455 §5.3).
+// Mask masks or unmasks p in place (RFC 6455 §5.3). Its first byte is at offset pos of
+// the frame's payload.
 func Mask(p []byte, key [4]byte, pos int64) {
 	if key == [4]byte{} {
 		return

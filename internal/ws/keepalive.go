@@ -6,77 +6,83 @@ import (
 	"time"
 )
 
-// keepalive knows when a socket's peer was last heard and last written to, and
-// from that when a Ping is due and when the peer is dead. It holds no timer: a
-// session asks it when to look again.
+// A Keepalive records when a client was last heard from and last written to, and
+// derives from that when to send a Ping and when the client is dead. It has no timer
+// of its own: Check returns when to call it again.
+//
+// Begin must be called before anything else. The other methods may then be called
+// from any goroutine, except Check, which is for one at a time.
 type Keepalive struct {
-	interval time.Duration // 0: no pings and no death
+	interval time.Duration // 0: no Pings, and the client never counts as dead
 	timeout  time.Duration // longer than interval
 	start    time.Time
-	// Times since start, kept by those who read and write.
-	lastHeard, lastSent atomic.Int64
-	// unanswered is when the first Ping since lastHeard had been written. It is
-	// before lastHeard if there was none.
+
+	lastHeard, lastSent atomic.Int64 // times since start
+	// unanswered is the time at which the first Ping since lastHeard was written. It
+	// is before lastHeard if there was none.
 	unanswered atomic.Int64
-	// listening is whether a read from the client is under way: what nobody reads
-	// may well be there. Likewise, a write that is under way is write_timeout's to
-	// judge.
+	// listening is set while a read from the client is under way. Without one,
+	// silence proves nothing. Likewise, while a write is under way, it is for the
+	// write timeout to find out whether the client is dead.
 	listening, writing atomic.Bool
-	unheard            atomic.Bool   // check found that nobody listened
-	lastPing           time.Duration // when a Ping was last due; the session's timer alone uses it
+	paused             atomic.Bool   // Check found that no read was under way
+	lastPing           time.Duration // when Check last asked for a Ping; used by Check alone
 }
 
-// begin begins the time that passes for it. An interval of 0 turns it off.
+// Begin starts the clock. The interval is how long either direction may be silent
+// before a Ping is sent, the timeout how long the client may be silent before it
+// counts as dead; it must be longer than the interval. An interval of 0 turns
+// keepalive off.
 func (k *Keepalive) Begin(interval, timeout time.Duration) {
 	k.interval, k.timeout, k.start = interval, timeout, time.Now()
 }
 
-// now is the time since begin.
+// Now returns the time since Begin.
 func (k *Keepalive) Now() time.Duration { return time.Since(k.start) }
 
-// listen notes that a read begins. Silence counts from here if nobody listened
-// for a while.
+// Listen records that a read from the client begins. If none was under way for a
+// while, silence counts from here.
 func (k *Keepalive) Listen() {
-	if k.unheard.Load() {
-		k.unheard.Store(false)
+	if k.paused.Load() {
+		k.paused.Store(false)
 		k.lastHeard.Store(int64(k.Now()))
 	}
 	k.listening.Store(true)
 }
 
-// heard notes that it ended with some bytes: any byte is a sign of life, one in
-// the middle of a slow frame too.
+// Heard records that the read returned bytes. Any byte is a sign of life, even one in
+// the middle of a slow frame.
 func (k *Keepalive) Heard() {
 	k.lastHeard.Store(int64(k.Now()))
 	k.listening.Store(false)
 }
 
-// send notes that a write begins.
-func (k *Keepalive) send() { k.writing.Store(true) }
+// beginWrite records that a write to the client begins.
+func (k *Keepalive) beginWrite() { k.writing.Store(true) }
 
-// sent notes that a write has ended.
-func (k *Keepalive) sent() {
+// endWrite records that the write has ended.
+func (k *Keepalive) endWrite() {
 	k.lastSent.Store(int64(k.Now()))
 	k.writing.Store(false)
 }
 
-// pinged notes that a Ping has been written.
-func (k *Keepalive) pinged() {
+// pingSent records that a Ping has been written.
+func (k *Keepalive) pingSent() {
 	if k.unanswered.Load() <= k.lastHeard.Load() {
 		k.unanswered.Store(int64(k.Now()))
 	}
 }
 
-// check tells what is due at this moment and how long it is until something
-// else can be. A Ping is due when either direction has been silent for the
-// interval, and again at each interval for as long as it stays so.
+// Check reports whether to send a Ping now, whether the client is dead, and how long
+// to wait before the next Check. A Ping is due when either direction has been silent
+// for the interval, and again after each further interval of silence.
 //
-// Only a client that was asked can be dead: one that has been silent for the
-// timeout, of which a Ping had the part after the interval to be answered. While
-// a Ping waits behind a frame that is still being sent, the client is alive for
-// as long as it takes the frame in.
+// Only a client that was sent a Ping can be dead: one that has been silent for the
+// timeout and has had the time between interval and timeout to answer. While a Ping
+// waits behind a frame that is still being written, the client is alive for as long
+// as it accepts bytes of that frame.
 //
-// Without an interval nothing is ever due.
+// With keepalive turned off, next is the longest duration there is.
 func (k *Keepalive) Check() (ping, dead bool, next time.Duration) {
 	const never = math.MaxInt64
 	if k.interval == 0 {
@@ -84,7 +90,7 @@ func (k *Keepalive) Check() (ping, dead bool, next time.Duration) {
 	}
 	now := k.Now()
 	if !k.listening.Load() {
-		k.unheard.Store(true)
+		k.paused.Store(true)
 		k.lastHeard.Store(int64(now))
 	}
 	heard, sent := time.Duration(k.lastHeard.Load()), time.Duration(k.lastSent.Load())

@@ -2,8 +2,8 @@ package ws
 
 import "strings"
 
-// listElements returns the elements of a list that may extend over several
-// fields. Empty elements are ignored (RFC 9110 §5.6.1.2).
+// ListElements returns the elements of a list that may extend over several fields, without
+// the white space around them. Empty elements are ignored (RFC 9110 §5.6.1.2).
 func ListElements(fields []string) []string {
 	var elements []string
 	for rest := strings.Join(fields, ","); rest != ""; {
@@ -16,8 +16,7 @@ func ListElements(fields []string) []string {
 	return elements
 }
 
-// cutElement cuts s at its first comma, except those in a quoted string
-// (RFC 9110 §5.6.4).
+// cutElement cuts s at its first comma that is not in a quoted string (RFC 9110 §5.6.4).
 func cutElement(s string) (element, rest string) {
 	quoted := false
 	for i := 0; i < len(s); i++ {

@@ -2,254 +2,264 @@ package ws
 
 import (
 	"io"
-
-	"github.com/gorilla/websocket"
 )
 
-// A receiver takes the frames of a client off a stream. It reads through one
-// pooled buffer, in which payloads are unmasked where they lie, and holds none
-// while it waits between frames. A buffer is small until the client has filled one:
-// the rest of a frame may never come.
+// A Reader reads the frames of a client from a stream. It reads into one pooled
+// buffer, in which payloads are unmasked in place, and holds none while it waits
+// between frames. Its buffer is small until the client has filled one, since the rest
+// of a frame may never come. A Reader is for one goroutine.
+//
+// Its methods return a [*CloseError] if the client violates RFC 6455, at the first
+// byte that does, and otherwise the errors of the stream.
 type Reader struct {
-	in        input
+	in        Input
 	keepalive *Keepalive
-	flush     func() error // sends what was held back, before waiting
+	flush     func() error // called before waiting
 	deflate   bool         // permessage-deflate was negotiated
-	pool      *BufferPool  // of the largest buffers
+	pool      *BufferPool  // the pool with the largest buffers
 
-	buf       *buffer     // nil while waiting
-	from      *BufferPool // whose buf is, or was
-	r, w      int         // what is unread is buf.p[r:w]
+	buf       *Buffer     // nil while waiting
+	from      *BufferPool // the pool that buf was borrowed from
+	r, w      int         // the bytes received and not yet read are buf.P[r:w]
 	filled    bool        // the last read filled the buffer
 	inMessage bool        // a message has begun and not ended
-	mask      [4]byte     // of the frame whose payload is being read
-	pos       int64       // how much of that payload has been read
-	Remaining int64       // and how much has not
+	mask      [4]byte     // the masking key of the current frame
+	pos       int64       // the number of payload bytes of the current frame read so far
+
+	// Remaining is the number of payload bytes of the current frame that have not
+	// been read yet.
+	Remaining int64
 }
 
-// An input is a reader that can be waited for without holding a buffer.
-type input interface {
-	// Wait returns when a Read has something to return.
+// An Input is a reader that can be waited for without holding a buffer.
+type Input interface {
+	// Wait returns when Read has something to return, or with the error that Read
+	// would return.
 	Wait() error
 	// Read returns bytes or an error, never both and never neither.
 	io.Reader
 }
 
-// newReceiver returns a receiver of what comes in, with buffers of pool's size at
-// most. It calls flush before it waits.
-func NewReader(in input, k *Keepalive, pool *BufferPool, flush func() error, deflate bool) *Reader {
+// NewReader returns a Reader of the stream in, which uses buffers of at most pool's
+// size. It calls flush before it waits for the client, so that replies that were held
+// back are sent. With deflate set, frames may be marked as compressed (RFC 7692 §6);
+// they are not decompressed.
+func NewReader(in Input, k *Keepalive, pool *BufferPool, flush func() error, deflate bool) *Reader {
 	return &Reader{in: in, keepalive: k, pool: pool, flush: flush, deflate: deflate}
 }
 
-// unread is what has been received and not yet read.
-func (c *Reader) unread() []byte {
-	if c.buf == nil {
+// unread returns the bytes that have been received and not yet read.
+func (r *Reader) unread() []byte {
+	if r.buf == nil {
 		return nil
 	}
-	return c.buf.P[c.r:c.w]
+	return r.buf.P[r.r:r.w]
 }
 
-// fill receives more bytes behind the unread ones, which may move.
-func (c *Reader) fill() error {
-	if err := c.flush(); err != nil {
+// fill receives more bytes after the unread ones, which may move. It holds no buffer
+// while it waits if there are none.
+func (r *Reader) fill() error {
+	if err := r.flush(); err != nil {
 		return err
 	}
-	if c.r == c.w {
-		c.Release()
-		c.keepalive.Listen()
-		if err := c.in.Wait(); err != nil {
+	if r.r == r.w {
+		r.Release()
+		r.keepalive.Listen()
+		if err := r.in.Wait(); err != nil {
 			return err
 		}
-		c.borrow()
+		r.borrow()
 	} else {
-		c.compact()
+		r.compact()
 	}
-	room := c.buf.P[c.w:]
-	n, err := c.read(room)
-	c.filled = n == len(room)
-	c.w += n
+	room := r.buf.P[r.w:]
+	n, err := r.read(room)
+	r.filled = n == len(room)
+	r.w += n
 	return err
 }
 
-// borrow takes a buffer.
-func (c *Reader) borrow() {
-	if c.filled {
-		c.from = c.from.larger(c.pool)
+// borrow borrows a buffer, a larger one than the last if that was filled.
+func (r *Reader) borrow() {
+	if r.filled {
+		r.from = r.from.larger(r.pool)
 	} else {
-		c.from = c.pool.First()
+		r.from = r.pool.Initial()
 	}
-	c.buf = c.from.Get()
+	r.buf = r.from.Get()
 }
 
-// compact makes room behind the unread bytes.
-func (c *Reader) compact() {
-	if c.filled && c.from != c.pool {
-		old, from := c.buf, c.from
-		c.borrow()
-		c.w = copy(c.buf.P, old.P[c.r:c.w])
+// compact makes room after the unread bytes.
+func (r *Reader) compact() {
+	if r.filled && r.from != r.pool {
+		old, from := r.buf, r.from
+		r.borrow()
+		r.w = copy(r.buf.P, old.P[r.r:r.w])
 		from.Put(old)
-	} else if c.r > 0 {
-		c.w = copy(c.buf.P, c.unread())
+	} else if r.r > 0 {
+		r.w = copy(r.buf.P, r.unread())
 	}
-	c.r = 0
+	r.r = 0
 }
 
-// refill receives more bytes in place of those in the buffer, in the middle of
-// something. It doesn't wait first: where that takes a byte off the stream, the
-// byte would be all that comes in.
-func (c *Reader) refill() error {
-	if err := c.flush(); err != nil {
+// refill replaces the bytes in the buffer with newly received ones. It doesn't wait
+// first: on streams where Wait takes a byte, that byte would be all that is received.
+func (r *Reader) refill() error {
+	if err := r.flush(); err != nil {
 		return err
 	}
-	if c.buf == nil {
-		c.borrow()
+	if r.buf == nil {
+		r.borrow()
 	}
-	c.r, c.w = 0, 0
-	n, err := c.read(c.buf.P)
-	c.filled = n == len(c.buf.P)
-	c.w = n
+	r.r, r.w = 0, 0
+	n, err := r.read(r.buf.P)
+	r.filled = n == len(r.buf.P)
+	r.w = n
 	return err
 }
 
-// read reads from the stream.
-func (c *Reader) read(p []byte) (int, error) {
-	c.keepalive.Listen()
-	n, err := c.in.Read(p)
+// read reads from the stream and records it for keepalive.
+func (r *Reader) read(p []byte) (int, error) {
+	r.keepalive.Listen()
+	n, err := r.in.Read(p)
 	if err != nil {
 		return 0, err
 	}
-	c.keepalive.Heard()
+	r.keepalive.Heard()
 	return n, nil
 }
 
-// more reports whether more has come in than has been read.
-func (c *Reader) More() bool { return c.r < c.w }
+// More reports whether bytes have been received that are not yet read.
+func (r *Reader) More() bool { return r.r < r.w }
 
-// fits reports whether a frame with a header of n bytes fits in the largest buffer.
-func (c *Reader) Fits(h Header, n int) bool { return h.Length <= int64(c.pool.Size-n) }
+// Fits reports whether the whole frame, with a header of n bytes, fits in the largest
+// buffer.
+func (r *Reader) Fits(h Header, n int) bool { return h.Length <= int64(r.pool.Size-n) }
 
-// skip reads n bytes and leaves them be.
-func (c *Reader) Skip(n int) { c.r += n }
+// Skip discards n unread bytes, which must have been received.
+func (r *Reader) Skip(n int) { r.r += n }
 
-// reply reads a frame that lies in the buffer in one piece, with a header of n
-// bytes, and makes a server's frame of it where it lies, with the given first byte:
-// its header is the shorter one, by the masking key.
-func (c *Reader) Reply(first byte, n, size int) []byte {
-	start := c.r + n - HeaderLen(size)
-	c.r += n + size
-	frame := c.buf.P[start:c.r]
+// Reply turns the frame for which PeekPayload was called into a server's frame with the
+// same payload, in place, and returns that. The client's header is n bytes long, the
+// payload size bytes; a server's header is shorter, since it has no masking key. The
+// frame counts as read and is valid until the next call.
+func (r *Reader) Reply(first byte, n, size int) []byte {
+	start := r.r + n - HeaderLen(size)
+	r.r += n + size
+	frame := r.buf.P[start:r.r]
 	AppendHeader(frame[:0], first, size)
 	return frame
 }
 
-// release gives the buffer back, with whatever is unread in it.
-func (c *Reader) Release() {
-	if c.buf != nil {
-		c.from.Put(c.buf)
-		c.buf = nil
+// Release returns the buffer to its pool and discards unread bytes.
+func (r *Reader) Release() {
+	if r.buf != nil {
+		r.from.Put(r.buf)
+		r.buf = nil
 	}
-	c.r, c.w = 0, 0
+	r.r, r.w = 0, 0
 }
 
-// next receives the header of the next frame, leaves it unread, and returns it
-// with its length. What the frame breaks of RFC 6455 shows at the byte that
-// breaks it.
-func (c *Reader) NextHeader() (Header, int, error) {
+// NextHeader waits for the header of the next frame and returns it with its length in
+// bytes. The header stays unread until BeginPayload, Skip or Reply is called.
+func (r *Reader) NextHeader() (Header, int, error) {
 	for {
-		p := c.unread()
+		p := r.unread()
 		h, n, err := ParseHeader(p)
-		if err != nil || len(p) > 0 && c.check(h, len(p)) != nil {
-			return h, 0, firstBreach(p, c.check)
+		if err != nil || len(p) > 0 && r.check(h, len(p)) != nil {
+			return h, 0, firstViolation(p, r.check)
 		}
 		if n > 0 {
 			return h, n, nil
 		}
-		if err := c.fill(); err != nil {
+		if err := r.fill(); err != nil {
 			return h, 0, err
 		}
 	}
 }
 
-// check checks a header of which have bytes are there against what a client
-// may send at this point.
-func (c *Reader) check(h Header, have int) error {
-	first := h.Opcode == OpText || h.Opcode == OpBinary
+// check checks a header, of which have bytes have been received, against what a client
+// may send at this point of the stream.
+func (r *Reader) check(h Header, have int) error {
+	newMessage := h.Opcode == OpText || h.Opcode == OpBinary
 	switch {
-	case h.RSV != 0 && (h.RSV != RSV1Bit || !c.deflate || !first):
-		return ProtocolError("reserved bit set")
-	case first && c.inMessage:
-		return ProtocolError("new message before the end of the last")
-	case h.Opcode == OpContinuation && !c.inMessage:
-		return ProtocolError("continuation of no message")
+	case h.RSV != 0 && (h.RSV != RSV1Bit || !r.deflate || !newMessage):
+		return protocolError("reserved bit set")
+	case newMessage && r.inMessage:
+		return protocolError("new message before the end of the previous one")
+	case h.Opcode == OpContinuation && !r.inMessage:
+		return protocolError("continuation without a message")
 	case have > 1 && !h.Masked:
-		return ProtocolError("frame not masked")
+		return protocolError("unmasked frame from a client")
 	case h.long:
-		return ProtocolError("length not in its shortest form")
+		return protocolError("length not in its shortest form")
 	}
 	return nil
 }
 
-// begin reads the header that next returned.
-func (c *Reader) Begin(h Header, n int) {
-	c.r += n
-	c.mask = h.Mask
-	c.pos, c.Remaining = 0, h.Length
+// BeginPayload reads the header that NextHeader returned, so that ReadPayload can read
+// the payload after it.
+func (r *Reader) BeginPayload(h Header, n int) {
+	r.r += n
+	r.mask = h.Mask
+	r.pos, r.Remaining = 0, h.Length
 	if !h.Opcode.IsControl() {
-		c.inMessage = !h.Fin
+		r.inMessage = !h.Fin
 	}
 }
 
-// payload reads some of the current frame's payload into p, past the buffer
-// when that is empty.
-func (c *Reader) Payload(p []byte) (int, error) {
-	p = p[:min(int64(len(p)), c.Remaining)]
+// ReadPayload reads up to len(p) bytes of the current frame's payload into p, unmasked,
+// and returns their number. If nothing has been received yet, it reads into p directly.
+func (r *Reader) ReadPayload(p []byte) (int, error) {
+	p = p[:min(int64(len(p)), r.Remaining)]
 	var n int
-	if c.r < c.w {
-		n = copy(p, c.unread())
-		c.r += n
+	if r.r < r.w {
+		n = copy(p, r.unread())
+		r.r += n
 	} else {
-		c.Release()
-		if err := c.flush(); err != nil {
+		r.Release()
+		if err := r.flush(); err != nil {
 			return 0, err
 		}
 		var err error
-		if n, err = c.read(p); err != nil {
+		if n, err = r.read(p); err != nil {
 			return 0, err
 		}
 	}
-	c.take(p[:n])
+	r.take(p[:n])
 	return n, nil
 }
 
-// chunk reads some of the current frame's payload in place. It is valid until
-// the next call.
-func (c *Reader) chunk() ([]byte, error) {
-	if c.r == c.w {
-		if err := c.refill(); err != nil {
+// chunk reads some of the current frame's payload and returns it in place, unmasked. It
+// is valid until the next call.
+func (r *Reader) chunk() ([]byte, error) {
+	if r.r == r.w {
+		if err := r.refill(); err != nil {
 			return nil, err
 		}
 	}
-	p := c.unread()
-	p = p[:min(int64(len(p)), c.Remaining)]
-	c.r += len(p)
-	c.take(p)
+	p := r.unread()
+	p = p[:min(int64(len(p)), r.Remaining)]
+	r.r += len(p)
+	r.take(p)
 	return p, nil
 }
 
-// take unmasks the next bytes of the payload and counts them as read.
-func (c *Reader) take(p []byte) {
-	Mask(p, c.mask, c.pos)
-	c.pos += int64(len(p))
-	c.Remaining -= int64(len(p))
+// take unmasks p, the next bytes of the payload, and counts them as read.
+func (r *Reader) take(p []byte) {
+	Mask(p, r.mask, r.pos)
+	r.pos += int64(len(p))
+	r.Remaining -= int64(len(p))
 }
 
-// whole makes a frame lie unread in the buffer in one piece, header and all,
-// and returns its payload, unmasked. The frame must fit in the buffer. For
-// text, each piece is checked as it comes.
-func (c *Reader) Whole(h Header, n int, text *UTF8Checker) ([]byte, error) {
+// PeekPayload receives the whole frame, unmasks its payload in place, and returns it.
+// The frame, whose header h of n bytes NextHeader returned, must fit in the largest
+// buffer. It stays unread until Skip or Reply is called. If text is not nil, the payload
+// is checked as it is received.
+func (r *Reader) PeekPayload(h Header, n int, text *UTF8Checker) ([]byte, error) {
 	size := int(h.Length)
 	for done := 0; ; {
-		p := c.unread()[n:]
+		p := r.unread()[n:]
 		p = p[:min(len(p), size)]
 		Mask(p[done:], h.Mask, int64(done))
 		if text != nil && !text.Write(p[done:]) {
@@ -258,33 +268,31 @@ func (c *Reader) Whole(h Header, n int, text *UTF8Checker) ([]byte, error) {
 		if done = len(p); done == size {
 			return p, nil
 		}
-		if err := c.fill(); err != nil {
+		if err := r.fill(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// discard reads until the client's Close frame or until it can't make out
-// frames any more. Nothing else of what it reads is of interest.
-func (c *Reader) Discard() error {
+// DiscardToClose discards frames until the header of the client's Close frame has been
+// received, for which it returns nil, or until the stream ends or is invalid.
+func (r *Reader) DiscardToClose() error {
 	for {
-		for c.Remaining > 0 {
-			if _, err := c.chunk(); err != nil {
+		for r.Remaining > 0 {
+			if _, err := r.chunk(); err != nil {
 				return err
 			}
 		}
-		h, n, err := c.NextHeader()
+		h, n, err := r.NextHeader()
 		if err != nil || h.Opcode == OpClose {
 			return err
 		}
-		c.Begin(h, n)
+		r.BeginPayload(h, n)
 	}
 }
 
-// drain reads until the stream ends.
-func (c *Reader) Drain() {
-	for c.refill() == nil {
+// Drain discards bytes until the stream ends.
+func (r *Reader) Drain() {
+	for r.refill() == nil {
 	}
 }
-
-var ErrInvalidUTF8 = &CloseError{websocket.CloseInvalidFramePayloadData, "text that is not UTF-8"}

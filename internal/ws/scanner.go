@@ -6,66 +6,78 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A scanner follows the frames that pass in one direction of a tunnel. It reads
-// nothing but their headers, and the payload of the control frames that it has
-// to know about. It takes what the receiver may take, also where RFC 6455 forbids
-// to send it: masks left out, lengths longer than they must be.
+// A Scanner follows the frames in one direction of a tunnel. It parses only their
+// headers, and the payloads of Close frames and of Pongs that may be ours. It accepts
+// what a lenient peer may accept, even where RFC 6455 forbids sending it: unmasked
+// frames from a client, and lengths not in their shortest form.
+//
+// The exported fields of the first group configure a Scanner; the others are its
+// results and are only read.
 type Scanner struct {
-	Client bool                      // frames are a client's, so they may be masked
-	Limit  int64                     // of a message, in bytes; 0: none
-	Strict bool                      // what can't be followed is not to pass
-	Ours   func(payload []byte) bool // whether a Pong answers one of our pings; nil: none can
+	// Client is set if the frames are a client's, so that they may be masked.
+	Client bool
+	// Limit is the longest message that passes, in payload bytes. 0 means no limit.
+	Limit int64
+	// Strict is set if bytes that can't be followed must not pass.
+	Strict bool
+	// Ours reports whether a Pong with this payload of PingPayloadLen bytes answers
+	// one of our Pings, and is to be taken out. With nil, all Pongs pass.
+	Ours func(payload []byte) bool
 
-	Messages int64 // that have ended
-	Bytes    int64 // of messages' payloads that have passed
-
-	data      bool  // the current frame is of a message
-	fin       bool  // the current frame is the last of its message
-	within    bool  // a message has begun and not ended
-	Remaining int64 // what is still to come of the payload of the current frame
-	size      int64 // what the current message has so far
-	last      bool  // the current frame is a Close frame
-	Seen      bool  // there was a frame
-	Closed    bool  // a Close frame has passed
-	Close     PeerClose
-	// broken is what shows that these are no frames, or not where the scanner
-	// takes them to be. From then on it follows nothing.
+	Messages  int64     // the number of messages that have passed
+	Bytes     int64     // the number of message payload bytes that have passed
+	Remaining int64     // the payload bytes of the current frame that are yet to pass
+	Seen      bool      // a valid frame header has been parsed
+	Closed    bool      // a Close frame has passed
+	Close     PeerClose // the contents of the Close frame, once it has been received
+	// Broken is the error that shows that these bytes are not frames, or that they
+	// don't begin where they were expected. All that follows passes without being
+	// parsed, unless Strict is set.
 	Broken error
+
+	inData    bool  // the current frame is a data frame
+	fin       bool  // the current frame is the last of its message
+	inMessage bool  // a message has begun and not ended
+	size      int64 // the payload bytes of the current message so far
+	closing   bool  // the current frame is a Close frame
 }
 
-// errTooBig is the scanner's word for a message over the limit.
 var errTooBig = &CloseError{websocket.CloseMessageTooBig, "message over max_message_size"}
 
-// A scan is what became of some bytes.
+// Scanned is the result of a call to [Scanner.Scan].
 type Scanned struct {
-	Pass []byte // what passes on
-	// boundary is where the last frame that ends in pass does; -1: none does.
+	// Pass is the part that passes.
+	Pass []byte
+	// Boundary is the offset in Pass at which the last complete frame ends, or -1 if
+	// none ends there.
 	Boundary int
-	// held is what can't pass before more is there: the start of a header, of a
-	// Close frame, or of what may be the answer to a ping of ours.
+	// Held is the part that can't pass before more bytes are there: an incomplete
+	// header, Close frame, or Pong that may be ours. The caller passes it to the next
+	// Scan, followed by those bytes. It is at most MaxHeld bytes long unless Err is
+	// set.
 	Held []byte
-	// err is set when what is held is not to pass, nor what follows it.
+	// Err is set if neither Held nor anything after it may pass.
 	Err *CloseError
 }
 
-// pingPayloadLen is the length of the payload of our own Pings, in bytes.
+// PingPayloadLen is the length of the payload of our Pings, in bytes.
 const PingPayloadLen = 8
 
-// maxHeld is the most that is ever held.
+// MaxHeld is the most that a Scanner holds back, in bytes.
 const MaxHeld = MaxHeader + MaxControlPayload
 
-// scan takes the bytes that follow those that have passed. It may move what is
-// in p, and all that it returns lies in p.
+// Scan scans the bytes that follow those that have passed. It may move bytes within
+// p, and the slices that it returns are parts of p.
 func (s *Scanner) Scan(p []byte) Scanned {
 	r := Scanned{Boundary: -1}
-	end := 0 // p[:end] passes; it is behind i once a frame has been taken out
+	end := 0 // p[:end] passes; it is less than i once a Pong has been taken out
 	i := 0
 	for i < len(p) && s.Broken == nil {
-		if s.Remaining > 0 || s.last {
+		if s.Remaining > 0 || s.closing {
 			n := int(min(s.Remaining, int64(len(p)-i)))
 			end += s.move(p, end, i, n)
 			i += n
-			if s.took(n) {
+			if s.advance(n) {
 				r.Boundary = end
 			}
 			continue
@@ -82,12 +94,12 @@ func (s *Scanner) Scan(p []byte) Scanned {
 		case n == 0:
 			r.Pass, r.Held = p[:end], p[i:]
 			return r
-		case whole: // a Pong to us: taken out
+		case whole: // a Pong that answers our Ping: taken out
 			i += n
 		default:
 			end += s.move(p, end, i, n)
 			i += n
-			if s.took(0) {
+			if s.advance(0) {
 				r.Boundary = end
 			}
 		}
@@ -97,24 +109,25 @@ func (s *Scanner) Scan(p []byte) Scanned {
 	return r
 }
 
-// took counts n bytes of the current frame's payload and reports whether the
-// frame ends there.
-func (s *Scanner) took(n int) bool {
+// advance counts n bytes of the current frame's payload as passed and reports whether
+// the frame ends with them.
+func (s *Scanner) advance(n int) bool {
 	s.Remaining -= int64(n)
-	if s.data {
+	if s.inData {
 		s.Bytes += int64(n)
 	}
 	if s.Remaining > 0 {
 		return false
 	}
-	if s.data && s.fin {
+	if s.inData && s.fin {
 		s.Messages++
-		s.within = false
+		s.inMessage = false
 	}
-	s.Closed, s.last = s.Closed || s.last, false
+	s.Closed, s.closing = s.Closed || s.closing, false
 	return true
 }
 
+// move moves n bytes of p and returns n.
 func (s *Scanner) move(p []byte, to, from, n int) int {
 	if to != from {
 		copy(p[to:], p[from:from+n])
@@ -122,49 +135,49 @@ func (s *Scanner) move(p []byte, to, from, n int) int {
 	return n
 }
 
-// header looks at the frame that p starts with. It returns the length of what
-// has been dealt with: of the header; or, with whole set, of a frame that
-// doesn't pass; or 0 if more is needed.
+// header parses the header at the start of p and returns its length; or, with whole
+// set, the length of a frame that doesn't pass; or 0 if more bytes are needed.
 func (s *Scanner) header(p []byte) (n int, whole bool, err *CloseError) {
 	h, n, broken := ParseHeader(p)
 	if broken != nil || s.check(h, len(p)) != nil {
-		err, _ = errors.AsType[*CloseError](firstBreach(p, s.check))
+		err, _ = errors.AsType[*CloseError](firstViolation(p, s.check))
 		return 0, false, err
 	}
 	if n == 0 {
 		return 0, false, nil
 	}
 	s.Seen = true
-	s.data, s.fin = !h.Opcode.IsControl(), h.Fin
+	s.inData, s.fin = !h.Opcode.IsControl(), h.Fin
 	if h.Opcode.IsControl() {
 		return s.control(h, n, p)
 	}
-	if !s.within {
-		s.size = 0 // a new message within another adds to that
+	if !s.inMessage {
+		s.size = 0 // a new message within another adds to its size
 	}
 	if s.Limit > 0 && h.Length > s.Limit-s.size {
 		return 0, false, errTooBig
 	}
-	s.within = true
+	s.inMessage = true
 	s.size += h.Length
 	s.Remaining = h.Length
 	return n, false, nil
 }
 
-// check checks that a header of which have bytes are there has no mask unless it
-// is a client's.
+// check checks that a header, of which have bytes have been parsed, is not masked
+// unless it is a client's.
 func (s *Scanner) check(h Header, have int) error {
 	if have > 1 && h.Masked && !s.Client {
-		return ProtocolError("masked frame from a server")
+		return protocolError("masked frame from a server")
 	}
 	return nil
 }
 
-// control looks at a control frame, of which the header is n bytes long.
+// control parses the control frame at the start of p, whose header h is n bytes long.
+// It returns what header returns.
 func (s *Scanner) control(h Header, n int, p []byte) (int, bool, *CloseError) {
-	wanted := h.Opcode == OpClose ||
+	parsed := h.Opcode == OpClose ||
 		h.Opcode == OpPong && s.Ours != nil && h.Length == PingPayloadLen
-	if wanted {
+	if parsed {
 		if len(p) < n+int(h.Length) {
 			return 0, false, nil
 		}
@@ -175,16 +188,14 @@ func (s *Scanner) control(h Header, n int, p []byte) (int, bool, *CloseError) {
 			return n + int(h.Length), true, nil
 		}
 		if h.Opcode == OpClose {
-			s.last = true
-			s.Close = PeerClose{Code: 1005}
-			if closed, ok := errors.AsType[*PeerClose](ParseClose(payload[:h.Length])); ok {
-				s.Close = *closed
-			}
+			s.closing = true
+			s.Close = closeAsSent(payload[:h.Length])
 		}
 	}
 	s.Remaining = h.Length
 	return n, false, nil
 }
 
-// withinFrame reports whether what has passed ends within a frame.
+// WithinFrame reports whether the bytes that have passed end within a frame, or may do
+// so since the stream is broken.
 func (s *Scanner) WithinFrame() bool { return s.Remaining > 0 || s.Broken != nil }

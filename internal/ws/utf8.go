@@ -8,33 +8,35 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// A utf8Checker checks text that comes in pieces cut anywhere. It finds the
-// first byte that cannot be UTF-8 when it sees it (RFC 6455 §8.1).
+// A UTF8Checker checks text that comes in pieces, which may be split within a
+// character. It fails at the first byte that can't be UTF-8 (RFC 6455 §8.1). The zero
+// value is ready to use.
 type UTF8Checker struct{ state uint64 }
 
-// textChecker gives a checker for a message of text, nil for another.
-func CheckText(op Opcode) *UTF8Checker {
+// NewTextChecker returns a checker for a message with the given opcode, or nil if that
+// is not text.
+func NewTextChecker(op Opcode) *UTF8Checker {
 	if op == OpText {
 		return new(UTF8Checker)
 	}
 	return nil
 }
 
-// The states of a utf8Checker: what may come next. Each is the shift that
-// finds what becomes of it in a row of utf8Rows.
+// The states of a UTF8Checker: what may come next. Each is the shift that finds the
+// state after it in a row of utf8Rows.
 const (
-	anyRune   = 6 * iota
-	oneMore   // continuation byte
-	twoMore   // of them
-	threeMore // of them
-	afterE0   // two of them, of which the first is limited, as it is below
+	anyRune   = 6 * iota // any character
+	oneMore              // one continuation byte
+	twoMore              // two continuation bytes
+	threeMore            // three continuation bytes
+	afterE0              // two, the first of which is restricted, as in the states below
 	afterED
 	afterF0
 	afterF4
-	notUTF8
+	notUTF8 // nothing: the text is invalid
 )
 
-// utf8Steps are all steps that well-formed text takes (Unicode, table 3-7).
+// utf8Steps are the transitions of well-formed text (The Unicode Standard, table 3-7).
 var utf8Steps = []struct {
 	from, low, high, to uint64
 }{
@@ -56,8 +58,8 @@ var utf8Steps = []struct {
 	{afterF4, 0x80, 0x8f, twoMore},
 }
 
-// utf8Rows has for each byte, six bits each, the states that follow all states.
-// So a step is one shift, however characters of different lengths take turns.
+// utf8Rows holds for each byte the state that follows each state, in six bits each. A
+// step is thus one shift, whatever the lengths of the characters are.
 var utf8Rows = func() (rows [256]uint64) {
 	for b := range rows {
 		for state := uint64(anyRune); state <= notUTF8; state += 6 {
@@ -72,10 +74,11 @@ var utf8Rows = func() (rows [256]uint64) {
 	return rows
 }()
 
-// utf8Block is how much text is worth a look as a whole.
+// utf8Block is the number of bytes that are checked for ASCII at once.
 const utf8Block = 256
 
-// write takes the next piece and reports whether the text may still be UTF-8.
+// Write checks the next piece of the text and reports whether the text may still be
+// UTF-8.
 func (c *UTF8Checker) Write(p []byte) bool {
 	if cpu.X86.HasAVX2 && len(p) >= utf8Block {
 		p = c.writeWide(p)
@@ -90,8 +93,8 @@ func (c *UTF8Checker) Write(p []byte) bool {
 	return c.state != notUTF8
 }
 
-// writeWide takes 32 bytes at a time (https://arxiv.org/abs/2010.03090), but for
-// the last character of p, which may not be all there. It returns that.
+// writeWide checks 32 bytes at a time (https://arxiv.org/abs/2010.03090). It returns the
+// last character of p unchecked, since it may be incomplete.
 func (c *UTF8Checker) writeWide(p []byte) []byte {
 	for c.state != anyRune && c.state != notUTF8 && len(p) > 0 {
 		c.state = utf8State(c.state, p[:1])
@@ -107,10 +110,10 @@ func (c *UTF8Checker) writeWide(p []byte) []byte {
 	return p[last:]
 }
 
-// complete reports whether the text may end here.
+// Complete reports whether the text may end here.
 func (c *UTF8Checker) Complete() bool { return c.state == anyRune }
 
-// utf8State is the state after p.
+// utf8State returns the state after p.
 func utf8State(state uint64, p []byte) uint64 {
 	for ; len(p) >= 8; p = p[8:] {
 		state = utf8Rows[p[0]] >> (state & 63)

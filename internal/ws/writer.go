@@ -11,90 +11,100 @@ import (
 )
 
 var (
-	// errCloseSent is the answer to a frame that comes after a Close frame.
-	ErrCloseSent = errors.New("close frame sent")
-	// errSessionOver is the answer to one that comes after the session.
-	errSessionOver = errors.New("session over")
+	// ErrCloseSent is returned for a frame that follows a Close frame: nothing may
+	// (RFC 6455 §5.5.1).
+	ErrCloseSent = errors.New("close frame already sent")
+	// errEnded is returned for a frame that is to be sent after End.
+	errEnded = errors.New("session has ended")
 )
 
-// A writeError is that of a write to a stream, as against a read.
+// A WriteError is the error of a write to a stream. Its type tells it from that of a
+// read.
 type WriteError struct{ Err error }
 
 func (e *WriteError) Error() string { return "writing: " + e.Err.Error() }
+
+// Unwrap returns the error of the stream.
 func (e *WriteError) Unwrap() error { return e.Err }
 
-// corkSize is how much may gather before it is sent.
+// corkSize is the number of bytes that are held back at most.
 const corkSize = 16 << 10
 
 var corks = NewBufferPool(corkSize)
 
-// A sender writes frames, each in one piece: its own, or those of another that
-// it passes on as they come. Small ones of its own gather (are corked) until
-// flush, so that replies to messages that came in together leave in one system
-// call.
+// A Writer writes frames to a peer, from any goroutine: our own frames, and bytes of
+// frames that are passed through. Our own never land within one that is passed
+// through. Small frames are held back (corked) until Flush, so that the replies to
+// messages that came together leave in one system call.
+//
+// Its methods return [ErrCloseSent] after a Close frame has been written, and a
+// [*WriteError] once a write has failed.
 type Writer struct {
-	mu          sync.Mutex // guards all of the following but posted, and writes to out
+	mu          sync.Mutex // guards the fields below except posted, and writes to out
 	out         io.Writer
 	masked      bool          // frames are a client's
-	keepalive   *Keepalive    // notes what is sent; nil for none
-	ping        func() []byte // makes the payload of a Ping when its turn has come
-	onClose     func()        // is called when a Close frame of ours was sent; nil for none
-	cork        *buffer       // complete frames; nil while there are none
-	withinFrame bool          // what was passed on ends within a frame
+	keepalive   *Keepalive    // records writes; nil for none
+	ping        func() []byte // returns the payload of a Ping that is about to be written
+	onClose     func()        // called when our Close frame has been written; nil for none
+	cork        *Buffer       // complete frames that are held back; nil while there are none
+	withinFrame bool          // the bytes that were passed through end within a frame
 	closeSent   bool
-	err         error // of the first write that failed
+	err         error // that of the first write that failed
 
-	// posted is a control frame that another goroutine wants sent. It doesn't wait
-	// for mu, which a slow peer can keep held for write_timeout: whoever holds mu
-	// sends it before letting go, or when the frame that is being passed on has ended.
+	// posted is a control frame that waits to be written. A slow peer can make a write
+	// hold mu for as long as the write timeout, so Post doesn't wait for mu: whoever
+	// holds mu writes the frame before unlocking, or once the frame that is being
+	// passed through has ended.
 	posted atomic.Pointer[controlFrame]
 }
 
-// begin has the sender send to a client.
-func (s *Writer) Begin(client io.Writer, k *Keepalive, ping func() []byte, onClose func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.out, s.keepalive, s.ping, s.onClose = client, k, ping, onClose
+// Begin makes w write to a client. The payload of each Ping is returned by ping when
+// the Ping is written; onClose, which may be nil, is called after our Close frame was
+// written. Both are called with a lock held and must not call w.
+func (w *Writer) Begin(client io.Writer, k *Keepalive, ping func() []byte, onClose func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.out, w.keepalive, w.ping, w.onClose = client, k, ping, onClose
 }
 
-// beginApp has the sender send to an application, as a client does.
-func (s *Writer) BeginApp(app io.Writer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.out, s.masked = app, true
+// BeginApp makes w write to an application, so that frames are masked.
+func (w *Writer) BeginApp(app io.Writer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.out, w.masked = app, true
 }
 
-// appendClientClose appends a client's Close frame.
+// AppendClientClose appends a client's Close frame, masked with a random key.
 func AppendClientClose(p, payload []byte) []byte {
 	b := bytes.NewBuffer(p)
-	s := Writer{out: b, masked: true}
-	_ = s.Control(OpClose, payload)
+	w := Writer{out: b, masked: true}
+	_ = w.Control(OpClose, payload)
 	return b.Bytes()
 }
 
-// hold holds control frames back until something was passed on.
-func (s *Writer) Hold() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.withinFrame = true
+// Hold holds our control frames back until the next Pass.
+func (w *Writer) Hold() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.withinFrame = true
 }
 
-// exclusively calls f while nothing is written.
-func (s *Writer) Exclusively(f func() error) error {
-	s.mu.Lock()
-	defer s.unlock()
+// Exclusively calls f while nothing is being written, and returns its error.
+func (w *Writer) Exclusively(f func() error) error {
+	w.mu.Lock()
+	defer w.unlock()
 	return f()
 }
 
-// end has everything fail that is still to be sent. A write that is under way is
-// unblocked by cut.
-func (s *Writer) End(cut func()) {
-	if !s.mu.TryLock() {
+// End makes all further writes fail. If a write is under way, End calls cut, which
+// must make it return, and waits for it.
+func (w *Writer) End(cut func()) {
+	if !w.mu.TryLock() {
 		cut()
-		s.mu.Lock()
+		w.mu.Lock()
 	}
-	defer s.mu.Unlock()
-	s.err = errSessionOver
+	defer w.mu.Unlock()
+	w.err = errEnded
 }
 
 type controlFrame struct {
@@ -102,165 +112,168 @@ type controlFrame struct {
 	payload []byte
 }
 
-// send writes a whole frame, header included, or corks it if more is about to
-// follow. The frame's bytes are the caller's again when it returns.
-func (s *Writer) Send(frame []byte, more bool) error {
-	s.mu.Lock()
-	defer s.unlock()
-	if err := s.ready(); err != nil {
+// Send writes a whole frame, header included, or holds it back if more is set, which
+// says that another Send or a Flush follows soon. It does not retain frame.
+func (w *Writer) Send(frame []byte, more bool) error {
+	w.mu.Lock()
+	defer w.unlock()
+	if err := w.ready(); err != nil {
 		return err
 	}
-	if !more && s.cork == nil || len(frame) > corkSize/2 {
-		if err := s.flushLocked(); err != nil {
+	if !more && w.cork == nil || len(frame) > corkSize/2 {
+		if err := w.flushLocked(); err != nil {
 			return err
 		}
-		return s.write(frame)
+		return w.write(frame)
 	}
-	if s.cork != nil && len(s.cork.P)+len(frame) > corkSize {
-		if err := s.flushLocked(); err != nil {
+	if w.cork != nil && len(w.cork.P)+len(frame) > corkSize {
+		if err := w.flushLocked(); err != nil {
 			return err
 		}
 	}
-	if s.cork == nil {
-		s.cork = corks.Get()
-		s.cork.P = s.cork.P[:0]
+	if w.cork == nil {
+		w.cork = corks.Get()
+		w.cork.P = w.cork.P[:0]
 	}
-	s.cork.P = append(s.cork.P, frame...)
+	w.cork.P = append(w.cork.P, frame...)
 	return nil
 }
 
-// flush sends what has gathered.
-func (s *Writer) Flush() error {
-	s.mu.Lock()
-	defer s.unlock()
-	return s.flushLocked()
+// Flush writes the frames that were held back.
+func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.unlock()
+	return w.flushLocked()
 }
 
-// control sends a control frame and everything before it.
-func (s *Writer) Control(opcode Opcode, payload []byte) error {
-	s.mu.Lock()
-	defer s.unlock()
-	return s.controlLocked(controlFrame{opcode, payload})
+// Control writes a control frame, after the frames that were held back. The payload is
+// at most MaxControlPayload bytes long.
+func (w *Writer) Control(opcode Opcode, payload []byte) error {
+	w.mu.Lock()
+	defer w.unlock()
+	return w.controlLocked(controlFrame{opcode, payload})
 }
 
-// pass writes bytes of someone else's frames, which end within a frame if
-// withinFrame is set and with a Close frame if closed is.
-func (s *Writer) Pass(p []byte, withinFrame, closed bool) error {
-	s.mu.Lock()
-	defer s.unlock()
-	if err := s.ready(); err != nil {
+// Pass writes bytes of frames that are passed through. The caller reports whether they
+// end within a frame, and whether they end with a Close frame.
+func (w *Writer) Pass(p []byte, withinFrame, closed bool) error {
+	w.mu.Lock()
+	defer w.unlock()
+	if err := w.ready(); err != nil {
 		return err
 	}
-	s.withinFrame, s.closeSent = withinFrame, closed
-	return s.write(p)
+	w.withinFrame, w.closeSent = withinFrame, closed
+	return w.write(p)
 }
 
-// post has a control frame sent between two others without ever waiting for
-// one of the handler's writes. A Close replaces what was posted before.
-func (s *Writer) Post(opcode Opcode, payload []byte) {
+// Post has a control frame written at the next frame boundary, without waiting for a
+// write that is under way. While a frame waits, a Close replaces it and others are
+// dropped. With a nil payload, the payload of a Ping is decided when it is written.
+func (w *Writer) Post(opcode Opcode, payload []byte) {
 	f := &controlFrame{opcode, payload}
 	if opcode == OpClose {
-		s.posted.Store(f)
-	} else if !s.posted.CompareAndSwap(nil, f) {
+		w.posted.Store(f)
+	} else if !w.posted.CompareAndSwap(nil, f) {
 		return
 	}
-	if s.mu.TryLock() {
-		s.unlock()
+	if w.mu.TryLock() {
+		w.unlock()
 	}
 }
 
-// waiting reports whether a posted frame waits for its turn.
-func (s *Writer) Waiting() bool { return s.posted.Load() != nil }
+// Waiting reports whether a posted frame waits to be written.
+func (w *Writer) Waiting() bool { return w.posted.Load() != nil }
 
-// failure is the error of a write that has failed, if none is under way.
-func (s *Writer) Failure() error {
-	if !s.mu.TryLock() {
+// Err returns the error of a write that has failed, or nil while one is under way.
+func (w *Writer) Err() error {
+	if !w.mu.TryLock() {
 		return nil
 	}
-	defer s.unlock()
-	return s.err
+	defer w.unlock()
+	return w.err
 }
 
-// unlock sends what was posted before it lets go.
-func (s *Writer) unlock() {
+// unlock writes the posted frame, if any, before it unlocks mu.
+func (w *Writer) unlock() {
 	for {
-		withinFrame := s.unlockOnce()
-		if withinFrame || s.posted.Load() == nil || !s.mu.TryLock() {
+		withinFrame := w.unlockOnce()
+		if withinFrame || w.posted.Load() == nil || !w.mu.TryLock() {
 			return
 		}
 	}
 }
 
-// unlockOnce sends what was posted, unless that would be within a frame, which it
-// reports, and lets go even if that panics.
-func (s *Writer) unlockOnce() (withinFrame bool) {
-	defer s.mu.Unlock()
-	if s.withinFrame {
+// unlockOnce writes the posted frame and unlocks mu, even if the write panics. Within
+// a frame that is passed through it only unlocks mu, and returns true.
+func (w *Writer) unlockOnce() (withinFrame bool) {
+	defer w.mu.Unlock()
+	if w.withinFrame {
 		return true
 	}
-	if f := s.posted.Swap(nil); f != nil {
-		_ = s.controlLocked(*f) // an error stays with the sender
+	if f := w.posted.Swap(nil); f != nil {
+		_ = w.controlLocked(*f) // the error is kept in err
 	}
 	return false
 }
 
-func (s *Writer) ready() error {
-	if s.err == nil && s.closeSent {
+// ready returns the error for which no further frame can be written.
+func (w *Writer) ready() error {
+	if w.err == nil && w.closeSent {
 		return ErrCloseSent
 	}
-	return s.err
+	return w.err
 }
 
-func (s *Writer) controlLocked(f controlFrame) error {
-	if err := s.ready(); err != nil {
+func (w *Writer) controlLocked(f controlFrame) error {
+	if err := w.ready(); err != nil {
 		return err
 	}
-	if err := s.flushLocked(); err != nil {
+	if err := w.flushLocked(); err != nil {
 		return err
 	}
 	if f.opcode == OpPing && f.payload == nil {
-		f.payload = s.ping()
+		f.payload = w.ping()
 	}
-	s.closeSent = f.opcode == OpClose
+	w.closeSent = f.opcode == OpClose
 	frame := make([]byte, 0, 2+4+MaxControlPayload)
-	if s.masked {
+	if w.masked {
 		var key [4]byte
 		binary.NativeEndian.PutUint32(key[:], mathrand.Uint32())
-		return s.write(AppendMaskedFrame(frame, FinBit|byte(f.opcode), key, f.payload))
+		return w.write(AppendMaskedFrame(frame, FinBit|byte(f.opcode), key, f.payload))
 	}
-	err := s.write(AppendFrame(frame, FinBit|byte(f.opcode), f.payload))
+	err := w.write(AppendFrame(frame, FinBit|byte(f.opcode), f.payload))
 	switch {
 	case err != nil:
 	case f.opcode == OpPing:
-		s.keepalive.pinged()
-	case f.opcode == OpClose && s.onClose != nil:
-		s.onClose()
+		w.keepalive.pingSent()
+	case f.opcode == OpClose && w.onClose != nil:
+		w.onClose()
 	}
 	return err
 }
 
-func (s *Writer) flushLocked() error {
-	if s.cork == nil {
-		return s.err
+func (w *Writer) flushLocked() error {
+	if w.cork == nil {
+		return w.err
 	}
-	cork := s.cork
-	s.cork = nil
+	cork := w.cork
+	w.cork = nil
 	defer corks.Put(cork)
-	return s.write(cork.P)
+	return w.write(cork.P)
 }
 
-func (s *Writer) write(p []byte) error {
-	if s.err != nil {
-		return s.err
+func (w *Writer) write(p []byte) error {
+	if w.err != nil {
+		return w.err
 	}
-	if s.keepalive != nil {
-		s.keepalive.send()
+	if w.keepalive != nil {
+		w.keepalive.beginWrite()
 	}
-	if _, err := s.out.Write(p); err != nil {
-		s.err = &WriteError{Err: err}
+	if _, err := w.out.Write(p); err != nil {
+		w.err = &WriteError{Err: err}
 	}
-	if s.keepalive != nil {
-		s.keepalive.sent()
+	if w.keepalive != nil {
+		w.keepalive.endWrite()
 	}
-	return s.err
+	return w.err
 }

@@ -1,0 +1,85 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+)
+
+// An HTTP/3 client whose socket was closed long before, and that keeps its
+// connection, holds up no exit.
+func TestExitWithIdleConnections(t *testing.T) {
+	p := wstest.StartProcess(t, "", "websocket")
+	var peers []*wstest.Peer
+	for _, protocol := range []string{"http2", "http3"} {
+		peer := p.Dial(t, protocol, "/")
+		peer.Echo(ws.OpText, "hello") // it is listed from then on
+		peers = append(peers, peer)
+	}
+	p.CloseSessions(t, "?mode=echo", len(peers))
+	for _, peer := range peers {
+		peer.ExpectClose(1008, "") // which the client doesn't answer
+	}
+	deadline := time.After(wstest.Timeout)
+	for len(p.Sessions(t, "")) > 0 {
+		select {
+		case <-deadline:
+			t.Fatal("the sockets are still there")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	p.Terminate(t)
+	p.ExpectExit(t)
+}
+
+// With shutdown_delay the ends of the sockets are spread over that time.
+func TestExitIsSpread(t *testing.T) {
+	p := wstest.StartProcess(t, "shutdown_delay 500ms", "websocket")
+	peers := p.DialAll(t)
+	p.Terminate(t)
+	for _, peer := range peers {
+		peer.ExpectClose(1012, "")
+		peer.SendClose(1012, "")
+		peer.ExpectEnd()
+		peer.Conn.Close()
+	}
+	p.ExpectExit(t)
+}
+
+// The admin API closes a part of the sockets, the oldest first, and spreads the
+// ends.
+func TestAdminDrains(t *testing.T) {
+	p := wstest.StartProcess(t, "", "websocket")
+	var peers []*wstest.Peer
+	for range 5 {
+		peer := p.Dial(t, "http1", "/")
+		peer.Echo(ws.OpText, "hello")
+		peers = append(peers, peer)
+	}
+	p.CloseSessions(t, "?mode=echo&fraction=0.5&over=50ms&code=1012", 3)
+	for _, peer := range peers[:3] {
+		peer.ExpectClose(1012, "")
+		peer.SendClose(1012, "")
+		peer.ExpectEnd()
+	}
+	for _, peer := range peers[3:] {
+		peer.Echo(ws.OpText, "still there")
+		peer.CloseNormally()
+	}
+	for query, want := range map[string]string{
+		"over=soon":     `{"error":"over 'soon': it must be a duration above 0, such as 60s"}`,
+		"over=0s":       `{"error":"over '0s': it must be a duration above 0, such as 60s"}`,
+		"over=-1s":      `{"error":"over '-1s': it must be a duration above 0, such as 60s"}`,
+		"fraction=0":    `{"error":"fraction '0': it must be a number above 0 and at most 1"}`,
+		"fraction=1.01": `{"error":"fraction '1.01': it must be a number above 0 and at most 1"}`,
+		"fraction=NaN":  `{"error":"fraction 'NaN': it must be a number above 0 and at most 1"}`,
+		"fraction=half": `{"error":"fraction 'half': it must be a number above 0 and at most 1"}`,
+	} {
+		status, answer, err := p.Call("DELETE", "/websocket/sessions?mode=echo&"+query, nil)
+		if err != nil || status != 400 || answer != want+"\n" {
+			t.Errorf("%s: got %d %s %v, want 400 %s", query, status, answer, err, want)
+		}
+	}
+}
