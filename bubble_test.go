@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
-	"go.uber.org/zap"
 )
 
 // pipe opens a socket of handler h over a net.Pipe. In a synctest bubble, where

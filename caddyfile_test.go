@@ -12,8 +12,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"go.uber.org/zap"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata/adapt")

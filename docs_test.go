@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 

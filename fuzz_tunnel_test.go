@@ -17,9 +17,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
-	"go.uber.org/zap"
 )
 
 // FuzzTunnel feeds both ends of a tunnel anything. Bytes pass as they are, but

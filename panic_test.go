@@ -11,11 +11,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // panics is a reader and writer of somebody's that is broken.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 

@@ -4,9 +4,8 @@ package examples
 import (
 	"testing"
 
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
-
 	_ "github.com/seed-21dbdb71/caddy-websocket"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestMain(m *testing.M) { wstest.Main(m) }

@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.yaml.in/yaml/v3"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
-	"go.yaml.in/yaml/v3"
 )
 
 func TestExampleMetrics(t *testing.T) {

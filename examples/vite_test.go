@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )

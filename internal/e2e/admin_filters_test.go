@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"net"
 	"net/http"
 	"net/url"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestAdminFilters(t *testing.T) {

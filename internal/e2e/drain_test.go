@@ -1,11 +1,11 @@
 package e2e
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"testing"
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // An HTTP/3 client whose socket was closed long before, and that keeps its

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )

@@ -10,10 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 func TestExit(t *testing.T) {

@@ -7,9 +7,10 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/net/http2"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
-	"golang.org/x/net/http2"
 )
 
 // RFC 8441 §3 and RFC 9220 §3: the server says that it takes Extended CONNECT.

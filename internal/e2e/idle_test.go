@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 

@@ -14,6 +14,7 @@ import (
 
 	coder "github.com/coder/websocket"
 	"github.com/lxzan/gws"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )

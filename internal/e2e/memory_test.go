@@ -4,12 +4,13 @@ package e2e
 
 import (
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // Clients that stop within a message hold memory in proportion to what they have

@@ -1,11 +1,11 @@
 package e2e
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"strings"
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // Every series is there before its first event, or rates would miss that.
@@ -75,7 +75,7 @@ func TestMetricsStartAtZero(t *testing.T) {
 
 // The labels of a handler's ends are few.
 func TestEndingsAreBounded(t *testing.T) {
-	for _, mode := range []string{modeEcho, modePassthrough} {
+	for _, mode := range []string{"echo", "passthrough"} {
 		h := &Handler{Mode: mode, CloseCode: map[string]int{"lifetime": 4000, "admin": closeNone}}
 		series := make(map[[2]string]bool)
 		for _, end := range h.endings() {

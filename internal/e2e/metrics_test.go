@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )

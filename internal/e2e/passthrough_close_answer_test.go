@@ -1,10 +1,10 @@
 package e2e
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // A client whose Close frame the application doesn't live to answer gets the answer

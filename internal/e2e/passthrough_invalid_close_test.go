@@ -2,11 +2,11 @@ package e2e
 
 import (
 	"fmt"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"strings"
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // invalidCloses are payloads of Close frames that break a rule.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // truncated are beginnings of frames of which nothing has passed yet.

@@ -1,11 +1,11 @@
 package e2e
 
 import (
-	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 	"net/http"
 	"testing"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // Where there is no session, the placeholders are empty rather than sent as they are

@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // The soak tests put a Caddy process under loads and faults that take minutes:
 //
-//	go test -tags soak -run Soak -v -timeout 30m .
+//	go test -tags soak -run Soak -v -timeout 30m ./internal/e2e
 //
 // They hold up to 10,000 sockets, so both processes need as many descriptors.
 

@@ -14,9 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"github.com/quic-go/quic-go/http3"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 
 	_ "github.com/seed-21dbdb71/caddy-websocket/http2"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A Server is Caddy in this process with one site on plain HTTP and on HTTPS.
