@@ -72,22 +72,3 @@ func TestMetricsStartAtZero(t *testing.T) {
 		t.Errorf("%d kinds of ends were counted", counted)
 	}
 }
-
-// The labels of a handler's ends are few.
-func TestEndingsAreBounded(t *testing.T) {
-	for _, mode := range []string{"echo", "passthrough"} {
-		h := &Handler{Mode: mode, CloseCode: map[string]int{"lifetime": 4000, "admin": closeNone}}
-		series := make(map[[2]string]bool)
-		for _, end := range h.endings() {
-			series[[2]string{codeLabel(end.code), string(end.by)}] = true
-		}
-		if len(series) > 60 {
-			t.Errorf("%s: %d series", mode, len(series))
-		}
-		for _, want := range [][2]string{{"other", "lifetime"}, {"1006", "admin"}, {"1012", "shutdown"}, {"1006", "write_timeout"}, {"other", "client"}, {"1005", "client"}} {
-			if !series[want] {
-				t.Errorf("%s: %v is missing", mode, want)
-			}
-		}
-	}
-}
