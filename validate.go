@@ -96,11 +96,11 @@ func (h *Handler) Validate() error {
 		}
 	}
 	for _, u := range h.origins.nonBrowser {
-		h.logger.Warn("browsers never send this origin; if pages are to connect, list the one that browsers send, too",
+		h.warn("browsers never send this origin; if pages are to connect, list the one that browsers send, too",
 			zap.String("allowed_origins", u.entry), zap.String("browsers_send", u.browsersSend))
 	}
 	if h.Mode == modePassthrough && len(h.AllowedOrigins) == 0 {
-		h.logger.Warn("pages of any origin may open sockets with their visitors' cookies; " +
+		h.warn("pages of any origin may open sockets with their visitors' cookies; " +
 			"name the origins in allowed_origins, or write '*' there if that is meant")
 	}
 	return nil
