@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // roundTrips returns how many round trips have been counted in a mode.
@@ -34,8 +36,8 @@ func TestRepeatedPong(t *testing.T) {
 		before := roundTrips(t, modeEcho)
 		p := pipe(t, new(Handler))
 		for range pings {
-			pong := clientFrame(ws.FinBit|byte(ws.OpPong), []byte(p.expectPing()))
-			p.write(bytes.Repeat(pong, 200))
+			pong := wstest.ClientFrame(ws.FinBit|byte(ws.OpPong), []byte(p.ExpectPing()))
+			p.WriteRaw(bytes.Repeat(pong, 200))
 		}
 		synctest.Wait()
 		if n := roundTrips(t, modeEcho) - before; n != pings {
@@ -49,7 +51,7 @@ func TestRepeatedPong(t *testing.T) {
 			time.Sleep(30*time.Second + time.Millisecond)
 			const size = 2 + ws.PingPayloadLen
 			ping := client.bytes()[i*size : (i+1)*size]
-			_, _ = client.Write(bytes.Repeat(clientFrame(ws.FinBit|byte(ws.OpPong), ping[2:]), 200))
+			_, _ = client.Write(bytes.Repeat(wstest.ClientFrame(ws.FinBit|byte(ws.OpPong), ping[2:]), 200))
 		}
 		synctest.Wait()
 		if n := roundTrips(t, modePassthrough) - before; n != pings || len(app.bytes()) > 0 {

@@ -1,6 +1,10 @@
 package e2e
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+)
 
 // A warning is logged once for a site on HTTP and HTTPS, and not again when a config is
 // loaded that has it, too.
