@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
@@ -81,3 +82,5 @@ func TestInventory(t *testing.T) {
 		}
 	}
 }
+
+func activeContext() caddy.Context { return caddy.ActiveContext() }

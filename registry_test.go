@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -9,8 +10,21 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
+
+// uncarried is a stream on a connection that an exit need not close.
+type uncarried struct{ stream.Stream }
+
+func (uncarried) Carrier() io.Closer { return nil }
+
+// registered is a session that has got as far as the registry.
+func registered(h *Handler, r *http.Request) *session {
+	s := newSession(h, r)
+	s.stream = uncarried{}
+	return s
+}
 
 // A handler that is unloaded looks at its own sessions alone.
 func TestUnloadPlansForItsOwn(t *testing.T) {
@@ -18,8 +32,7 @@ func TestUnloadPlansForItsOwn(t *testing.T) {
 	first, second := new(Handler), new(Handler)
 	for _, h := range []*Handler{first, first, second} {
 		provision(t, h)
-		s := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
-		s.stream = new(panickingStream)
+		s := registered(h, httptest.NewRequest(http.MethodGet, "/", nil))
 		s.lifecycle.begin(func() {}, never)
 		g.add(s)
 	}
@@ -48,7 +61,7 @@ func TestListIsInOrder(t *testing.T) {
 	g := newRegistry()
 	var want []*session
 	for i := range 100 {
-		s := &session{id: fmt.Sprint(i), handler: new(Handler), stream: new(panickingStream)}
+		s := &session{id: fmt.Sprint(i), handler: new(Handler), stream: uncarried{}}
 		g.add(s)
 		want = append(want, s)
 	}
@@ -96,7 +109,7 @@ func BenchmarkRegistry(b *testing.B) {
 				all[i] = new(Handler)
 			}
 			for i := range sessions {
-				g.add(&session{id: fmt.Sprint(i), handler: all[i%handlers], stream: new(panickingStream)})
+				g.add(&session{id: fmt.Sprint(i), handler: all[i%handlers], stream: uncarried{}})
 			}
 			var longest atomic.Int64
 			stop, stopped := make(chan struct{}), make(chan struct{})

@@ -137,7 +137,7 @@ func testSave(t *testing.T, c *browser.Chromium) {
 }
 
 func testCopy(t *testing.T, c *browser.Chromium) {
-	c.Do(t, "Browser.grantPermissions", browser.Params{"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}}, nil)
+	c.Do(t, "Browser.grantPermissions", browser.Params{"browserContextId": c.Context, "permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}}, nil)
 	c.Fill(t, "#filter", "apple")
 	browser.WaitFor(t, c, `document.querySelector('#count').textContent.startsWith('2 of')`)
 	for _, how := range []string{

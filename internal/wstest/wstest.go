@@ -42,9 +42,17 @@ func Main(m *testing.M) {
 	os.Setenv("XDG_DATA_HOME", TempDir)
 	os.Setenv("XDG_CONFIG_HOME", TempDir)
 	code := m.Run()
+	for _, f := range atExit {
+		f()
+	}
 	os.RemoveAll(TempDir)
 	os.Exit(code)
 }
+
+var atExit []func()
+
+// AtExit has f called when the tests have run, for what they share.
+func AtExit(f func()) { atExit = append(atExit, f) }
 
 // TempDir is removed when the tests have run.
 var TempDir string

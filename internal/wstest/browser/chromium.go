@@ -16,6 +16,7 @@ import (
 // A Chromium is a tab of Chromium.
 type Chromium struct {
 	*remote
+	Context string // the browser context, which commands to the whole browser need
 	session string
 	loaded  chan struct{}
 
@@ -23,12 +24,52 @@ type Chromium struct {
 	complaints []string   // of the page and about it, on the console
 }
 
-// NewChromium opens a tab of Chromium.
+// process is the Chromium of the test binary: to start one takes seconds.
+var process struct {
+	sync.Once
+	*remote
+	tabs sync.Map // each by its session
+}
+
+// NewChromium opens a tab of Chromium, which shares nothing with other tabs but the
+// process.
 func NewChromium(t *testing.T) *Chromium {
 	t.Helper()
 	path := findBrowser(t, "chromium", "chromium-browser", "google-chrome")
-	c := &Chromium{loaded: make(chan struct{}, 1)}
-	c.remote = startBrowser(t, regexp.MustCompile(`^DevTools listening on (ws://\S+)`), "", c.event,
+	process.Do(func() { process.remote = startChromium(t, path) })
+	if process.remote == nil {
+		t.Fatal("Chromium doesn't start")
+	}
+	c := &Chromium{remote: process.remote, loaded: make(chan struct{}, 1)}
+	var context struct{ BrowserContextID string }
+	var target struct{ TargetID string }
+	var attached struct{ SessionID string }
+	c.Do(t, "Target.createBrowserContext", nil, &context)
+	t.Cleanup(func() {
+		if err := c.call("", "Target.disposeBrowserContext", Params{"browserContextId": c.Context}, nil); err != nil {
+			t.Error(err)
+		}
+		process.tabs.Delete(c.session)
+	})
+	c.Context = context.BrowserContextID
+	c.Do(t, "Target.createTarget", Params{"url": "about:blank", "browserContextId": c.Context}, &target)
+	c.Do(t, "Target.attachToTarget", Params{"targetId": target.TargetID, "flatten": true}, &attached)
+	c.session = attached.SessionID
+	process.tabs.Store(c.session, c)
+	for _, domain := range []string{"Page", "Runtime", "Log", "Accessibility", "DOM"} {
+		c.Do(t, domain+".enable", nil, nil)
+	}
+	return c
+}
+
+func startChromium(t *testing.T, path string) *remote {
+	t.Helper()
+	return startBrowser(t, wstest.AtExit, regexp.MustCompile(`^DevTools listening on (ws://\S+)`), "",
+		func(session, method string, params json.RawMessage) {
+			if c, ok := process.tabs.Load(session); ok {
+				c.(*Chromium).event(method, params)
+			}
+		},
 		path,
 		"--headless",
 		"--no-sandbox", // which needs what containers lack
@@ -43,15 +84,6 @@ func NewChromium(t *testing.T) *Chromium {
 		"--disable-lcd-text", // pictures are for any screen
 		"--remote-debugging-port=0",
 		"--user-data-dir="+newProfile(t))
-	var target struct{ TargetID string }
-	var attached struct{ SessionID string }
-	c.Do(t, "Target.createTarget", Params{"url": "about:blank"}, &target)
-	c.Do(t, "Target.attachToTarget", Params{"targetId": target.TargetID, "flatten": true}, &attached)
-	c.session = attached.SessionID
-	for _, domain := range []string{"Page", "Runtime", "Log", "Accessibility", "DOM"} {
-		c.Do(t, domain+".enable", nil, nil)
-	}
-	return c
 }
 
 // Params are the parameters of a command.

@@ -32,8 +32,8 @@ func NewFirefox(t *testing.T) *Firefox {
 		t.Fatal(err)
 	}
 	f := new(Firefox)
-	f.remote = startBrowser(t, regexp.MustCompile(`^WebDriver BiDi listening on (ws://\S+)`), "/session",
-		func(string, json.RawMessage) {},
+	f.remote = startBrowser(t, t.Cleanup, regexp.MustCompile(`^WebDriver BiDi listening on (ws://\S+)`), "/session",
+		func(string, string, json.RawMessage) {},
 		path, "--headless", "--no-remote", "--remote-debugging-port=0", "--profile", profile, "about:blank")
 	f.do(t, "session.new", Params{
 		"capabilities": Params{"alwaysMatch": Params{"acceptInsecureCerts": true}},

@@ -23,7 +23,7 @@ import (
 // BiDi are both commands with numbers, and events, as JSON on a WebSocket.
 type remote struct {
 	conn   *websocket.Conn
-	events func(method string, params json.RawMessage)
+	events func(session, method string, params json.RawMessage)
 
 	mu      sync.Mutex // guards what follows, and writing
 	number  int
@@ -40,9 +40,10 @@ type remoteMessage struct {
 	ErrorText string          `json:"message,omitempty"` // BiDi
 }
 
-// startBrowser runs a browser until the test ends. The browser says at which URL
-// it listens, which the expression finds, to which path is appended.
-func startBrowser(t *testing.T, listening *regexp.Regexp, path string, events func(string, json.RawMessage), cmd ...string) *remote {
+// startBrowser runs a browser until what it gives to atEnd is called. The browser
+// says at which URL it listens, which the expression finds, to which path is
+// appended.
+func startBrowser(t *testing.T, atEnd func(func()), listening *regexp.Regexp, path string, events func(session, method string, params json.RawMessage), cmd ...string) *remote {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	process := exec.CommandContext(ctx, cmd[0], cmd[1:]...)
@@ -67,13 +68,13 @@ func startBrowser(t *testing.T, listening *regexp.Regexp, path string, events fu
 		}
 		_ = process.Wait() // with whatever a signal makes of it
 	}()
-	t.Cleanup(func() {
+	atEnd(func() {
 		stop()
 		<-ended
 	})
 	select {
 	case url := <-urls:
-		return newRemote(t, url+path, events)
+		return newRemote(t, atEnd, url+path, events)
 	case <-ended:
 		t.Fatalf("the browser ended:\n%s", said.String())
 	case <-time.After(3 * wstest.Timeout): // a first start reads much from the disk
@@ -82,7 +83,7 @@ func startBrowser(t *testing.T, listening *regexp.Regexp, path string, events fu
 	return nil
 }
 
-func newRemote(t *testing.T, url string, events func(string, json.RawMessage)) *remote {
+func newRemote(t *testing.T, atEnd func(func()), url string, events func(session, method string, params json.RawMessage)) *remote {
 	t.Helper()
 	conn, res, err := websocket.DefaultDialer.Dial(url, nil)
 	if err != nil {
@@ -95,7 +96,7 @@ func newRemote(t *testing.T, url string, events func(string, json.RawMessage)) *
 		defer close(ended)
 		r.read()
 	}()
-	t.Cleanup(func() {
+	atEnd(func() {
 		conn.Close()
 		<-ended
 	})
@@ -109,7 +110,7 @@ func (r *remote) read() {
 			break
 		}
 		if m.ID == 0 {
-			r.events(m.Method, m.Params)
+			r.events(m.Session, m.Method, m.Params)
 			continue
 		}
 		r.mu.Lock()

@@ -153,3 +153,5 @@ func TestFieldCommentsEndInDefault(t *testing.T) {
 		}
 	}
 }
+
+func TestMain(m *testing.M) { wstest.Main(m) }
