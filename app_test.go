@@ -13,24 +13,27 @@ import (
 // The counts of a place are kept for no longer than somebody counts with them.
 func TestPlacesForget(t *testing.T) {
 	p := places{counts: limits.counts}
-	l := newLimiter(1, 0)
-	if err := l.acquire(make(http.Header), "192.0.2.1"); err != nil {
-		t.Fatal(err)
-	}
-	c := p.at("a place")
-	l.countTogether(c)
-	if p.at("a place") != c || c.open != 1 {
-		t.Errorf("%d sockets are counted, want 1", c.open)
-	}
-	l.release("192.0.2.1")
-	runtime.KeepAlive(l)
-	l, c = nil, nil
+	countAt(t, &p, "a place")
 	runtime.GC()
 	runtime.GC()
 	p.at("another place")
 	if _, ok := p.counts["a place"]; ok {
 		t.Error("the counts of a place that nobody counts at are kept")
 	}
+}
+
+// countAt counts a socket at a place for as long as the function runs.
+func countAt(t *testing.T, p *places, place string) {
+	t.Helper()
+	l := newLimiter(1, 0)
+	if err := l.acquire(make(http.Header), "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	l.countTogether(p.at(place))
+	if n := p.at(place).open; n != 1 {
+		t.Errorf("%d sockets are counted, want 1", n)
+	}
+	l.release("192.0.2.1")
 }
 
 // A handler's place stays the same when other sites come and go, and is its own.

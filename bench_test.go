@@ -106,7 +106,7 @@ func (s *loopStream) Wait() error { return nil }
 
 func (s *loopStream) Read(p []byte) (int, error) {
 	if s.left == 0 {
-		return 0, &ws.PeerClose{}
+		return 0, &ws.PeerCloseError{}
 	}
 	n := copy(p, s.message[s.at:])
 	if s.at += n; s.at == len(s.message) {

@@ -66,7 +66,7 @@ func (c *carriers) closeAfter(d time.Duration) {
 func (c *carriers) all() []io.Closer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var all []io.Closer
+	all := make([]io.Closer, 0, len(c.conns)+len(c.servers))
 	for conn := range c.conns {
 		all = append(all, conn)
 	}

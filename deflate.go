@@ -87,7 +87,7 @@ func (c *compressed) gather() (err error) {
 	g := &c.gathered
 	g.N = 0
 	defer func() { c.ahead = g.Buf.P[:g.N] }()
-	for checked := 0; !c.complete() && !(g.Full() && g.From == ws.Blocks); {
+	for checked := 0; !c.complete() && (!g.Full() || g.From != ws.Blocks); {
 		// The rest may never come, and an error should not go unnoticed until then. The
 		// factor keeps a message in many pieces from being inflated for each.
 		if !c.in.More() && c.to == nil && g.N > 16*checked {

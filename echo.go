@@ -49,7 +49,7 @@ func (e *echo) serve() {
 	if errors.Is(err, ws.ErrCloseSent) {
 		// The timer has begun the closing handshake.
 		if err = e.in.DiscardToClose(); err == nil {
-			err = &ws.PeerClose{}
+			err = &ws.PeerCloseError{}
 		}
 	}
 	e.close(err)
@@ -137,7 +137,7 @@ func (e *echo) sendBack(firstByte byte, n, size int) error {
 }
 
 // long echoes a message that has several frames or doesn't fit in the receive buffer: in
-// one frame if it is no longer than maxEchoFrame, else in several.
+// one frame if it is no longer than ws.BlockPayload, else in several.
 func (e *echo) long(h ws.Header, n int) error {
 	m := e.beginReply(byte(h.Opcode))
 	defer m.Release()
@@ -191,7 +191,7 @@ func (e *echo) close(err error) {
 		// The client has not violated RFC 6455, so it can answer our Close frame.
 		_ = e.in.DiscardToClose()
 	}
-	_, clientClosed := errors.AsType[*ws.PeerClose](err)
+	_, clientClosed := errors.AsType[*ws.PeerCloseError](err)
 	if e.stream.CloseWrite(clientClosed) {
 		e.in.Drain()
 	}

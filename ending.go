@@ -45,7 +45,7 @@ type ending struct {
 const closeNone = websocket.CloseAbnormalClosure
 
 // endingBy returns how a session ends with a peer's Close frame.
-func endingBy(by cause, sent ws.PeerClose) ending {
+func endingBy(by cause, sent ws.PeerCloseError) ending {
 	return ending{by: by, code: sent.Code, reason: sent.Reason, invalid: sent.Invalid}
 }
 
@@ -86,7 +86,7 @@ var closeCodes = map[cause]int{
 
 // closeCauses returns the causes that close_code accepts, sorted.
 func closeCauses() []string {
-	var names []string
+	names := make([]string, 0, len(closeCodes))
 	for by := range closeCodes {
 		names = append(names, string(by))
 	}
@@ -117,7 +117,7 @@ func (h *Handler) ending(by cause) ending {
 // endingOf returns how a session ends after a read or write has failed with err.
 func (s *session) endingOf(err error) ending {
 	var (
-		closed  *ws.PeerClose
+		closed  *ws.PeerCloseError
 		broken  *ws.CloseError
 		writing *ws.WriteError
 		tooLong *http.MaxBytesError

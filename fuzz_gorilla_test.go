@@ -82,7 +82,7 @@ func FuzzGorilla(f *testing.F) {
 // verdictOf puts the errors of both parsers into the same words.
 func verdictOf(err error) string {
 	var (
-		closed *ws.PeerClose
+		closed *ws.PeerCloseError
 		theirs *websocket.CloseError
 		code   int
 	)

@@ -122,11 +122,10 @@ func (l *lifecycle) end(e ending) (decided ending, now bool) {
 func (l *lifecycle) announce(e ending) (decided ending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch l.phase {
-	case phaseOpen:
+	if l.phase == phaseOpen {
 		l.ending = e
-		fallthrough
-	case phaseDecided:
+	}
+	if l.phase == phaseOpen || l.phase == phaseDecided {
 		l.announceLocked()
 	}
 	return l.ending

@@ -6,10 +6,6 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// maxEchoFrame is the longest message, in bytes, that always comes back in one
-// frame. A longer one comes back in frames of this size or more as it arrives.
-const maxEchoFrame = ws.BlockPayload
-
 // An outgoing is a reply that is being written, with room for a frame header in front.
 // Its buffer starts at the size of the receive buffer and grows as the message arrives.
 type outgoing struct {

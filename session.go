@@ -96,6 +96,7 @@ func (s *session) begun() bool {
 func (s *session) tick() {
 	defer s.contain(nil)
 	switch act, end := s.next(&s.keepalive, !s.noPings.Load(), s.handler.ending(byKeepaliveTimeout)); act {
+	case actNone:
 	case actPing:
 		s.ping()
 	case actClose:

@@ -167,8 +167,8 @@ func TestEndsOnEveryProtocol(t *testing.T) {
 		count[e["closed_by"]]++
 	}
 	for _, by := range []string{"keepalive_timeout", "client", "write_timeout"} {
-		if count[string(by)] != len(wstest.Protocols) {
-			t.Errorf("%d sockets closed by %s, want %d: %v", count[string(by)], by, len(wstest.Protocols), count)
+		if count[by] != len(wstest.Protocols) {
+			t.Errorf("%d sockets closed by %s, want %d: %v", count[by], by, len(wstest.Protocols), count)
 		}
 	}
 }

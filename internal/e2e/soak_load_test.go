@@ -212,7 +212,7 @@ func TestSoakExit(t *testing.T) {
 	for _, peer := range peers {
 		wg.Go(func() {
 			err := talk(peer, &stop, 2*time.Second, &messages)
-			var closed *ws.PeerClose
+			var closed *ws.PeerCloseError
 			if errors.As(err, &closed) && closed.Code == 1012 {
 				told.Add(1)
 			} else {

@@ -135,7 +135,7 @@ func takeFrame(p *wstest.Peer, f wstest.Frame, got *[]byte) (done bool, err erro
 		return false, err
 	case ws.OpClose:
 		p.Conn.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), f.Payload)) // the client's part
-		closed := new(ws.PeerClose)
+		closed := new(ws.PeerCloseError)
 		errors.As(ws.ParseClose(f.Payload), &closed)
 		return false, closed
 	default:

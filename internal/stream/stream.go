@@ -157,7 +157,7 @@ func (c *Conn) writeRecords(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// arm makes sure that the write deadline is at least least away. It sets the
+// arm makes sure that the write deadline is no nearer than least. It sets the
 // deadline later than that by more, so that it need not be set for each small write.
 func (c *Conn) arm(now time.Time, least, more time.Duration) {
 	if c.deadline.Sub(now) >= least {

@@ -44,23 +44,25 @@ func ClosePayload(code int, reason string) []byte {
 	return websocket.FormatCloseMessage(code, reason)
 }
 
-// A PeerClose is the error that a read ends with when the peer sent a valid Close
+// A PeerCloseError is the error that a read ends with when the peer sent a valid Close
 // frame.
-type PeerClose struct {
+type PeerCloseError struct {
 	Code   int // 1005 if the frame has none (RFC 6455 §7.1.5)
 	Reason string
 	// Invalid says which rule the frame breaks, if any. Only a Scanner sets it.
 	Invalid string
 }
 
-func (e *PeerClose) Error() string { return fmt.Sprintf("closed by the peer: %d %s", e.Code, e.Reason) }
+func (e *PeerCloseError) Error() string {
+	return fmt.Sprintf("closed by the peer: %d %s", e.Code, e.Reason)
+}
 
 // ParseClose parses the payload of a Close frame (RFC 6455 §5.5.1). It always
-// returns an error: a [*PeerClose], or a [*CloseError] if the payload is invalid.
+// returns an error: a [*PeerCloseError], or a [*CloseError] if the payload is invalid.
 func ParseClose(payload []byte) error {
 	switch len(payload) {
 	case 0:
-		return &PeerClose{Code: websocket.CloseNoStatusReceived}
+		return &PeerCloseError{Code: websocket.CloseNoStatusReceived}
 	case 1:
 		return protocolError("close frame with half a code")
 	}
@@ -71,16 +73,16 @@ func ParseClose(payload []byte) error {
 	if !utf8.Valid(payload[2:]) {
 		return ErrInvalidUTF8
 	}
-	return &PeerClose{Code: code, Reason: string(payload[2:])}
+	return &PeerCloseError{Code: code, Reason: string(payload[2:])}
 }
 
 // closeAsSent is ParseClose for a frame that passes whether or not it breaks a rule.
-func closeAsSent(payload []byte) PeerClose {
+func closeAsSent(payload []byte) PeerCloseError {
 	err := ParseClose(payload)
-	if valid, ok := errors.AsType[*PeerClose](err); ok {
+	if valid, ok := errors.AsType[*PeerCloseError](err); ok {
 		return *valid
 	}
-	sent := PeerClose{Code: websocket.CloseNoStatusReceived, Invalid: err.Error()}
+	sent := PeerCloseError{Code: websocket.CloseNoStatusReceived, Invalid: err.Error()}
 	if broken, ok := errors.AsType[*CloseError](err); ok {
 		sent.Invalid = broken.Reason
 	}

@@ -24,12 +24,12 @@ type Scanner struct {
 	// one of our Pings, and is to be taken out. With nil, all Pongs pass.
 	Ours func(payload []byte) bool
 
-	Messages  int64     // the number of messages that have passed
-	Bytes     int64     // the number of message payload bytes that have passed
-	Remaining int64     // the payload bytes of the current frame that are yet to pass
-	Seen      bool      // a valid frame header has been parsed
-	Closed    bool      // a Close frame has passed
-	Close     PeerClose // the contents of the Close frame, once it has been received
+	Messages  int64          // the number of messages that have passed
+	Bytes     int64          // the number of message payload bytes that have passed
+	Remaining int64          // the payload bytes of the current frame that are yet to pass
+	Seen      bool           // a valid frame header has been parsed
+	Closed    bool           // a Close frame has passed
+	Close     PeerCloseError // the contents of the Close frame, once it has been received
 	// Broken is the error that shows that these bytes are not frames, or that they
 	// don't begin where they were expected. All that follows passes without being
 	// parsed, unless Strict is set.
