@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
