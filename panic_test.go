@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,8 +76,8 @@ func TestPanicOfAPing(t *testing.T) {
 		s.begin(conn)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if howEnded(s).by != byError || !conn.wasCut {
-			t.Errorf("the session ended as %v, cut is %t", howEnded(s), conn.wasCut)
+		if howEnded(s).by != byError || !conn.wasCut.Load() {
+			t.Errorf("the session ended as %v, cut is %t", howEnded(s), conn.wasCut.Load())
 		}
 		s.finish()
 		if n := len(sessions.find(nil)); n != 0 {
@@ -88,7 +89,7 @@ func TestPanicOfAPing(t *testing.T) {
 // A panickingStream is a stream that can't be written to.
 type panickingStream struct {
 	panics
-	wasCut bool
+	wasCut atomic.Bool
 }
 
 func (*panickingStream) Carrier() io.Closer      { return nil }
@@ -97,7 +98,7 @@ func (*panickingStream) Wait() error             { return io.EOF }
 func (*panickingStream) CloseWrite(bool) bool    { return false }
 func (*panickingStream) Interrupt()              {}
 func (*panickingStream) Resume()                 {}
-func (s *panickingStream) Cut()                  { s.wasCut = true }
+func (s *panickingStream) Cut()                  { s.wasCut.Store(true) }
 func (*panickingStream) Close() error            { return nil }
 
 // An error that isn't there is one all the same.

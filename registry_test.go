@@ -156,8 +156,9 @@ func TestDrainSpreads(t *testing.T) {
 		for _, peer := range peers {
 			go func() {
 				peer.ExpectClose(1012, "")
-				done <- time.Since(start)
+				ended := time.Since(start)
 				peer.SendClose(1012, "")
+				done <- ended
 			}()
 		}
 		for range peers {
