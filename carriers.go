@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 
@@ -32,7 +33,9 @@ func (c *carriers) add(s *session) {
 	case *http3.Server:
 		c.servers[s.handler] = carrier
 	case net.Conn:
-		c.conns[carrier] = struct{}{}
+		if reflect.ValueOf(carrier).Comparable() { // a listener wrapper's may not be
+			c.conns[carrier] = struct{}{}
+		}
 	}
 }
 
@@ -46,7 +49,7 @@ func (c *carriers) forget(h *Handler) {
 
 // connState lets go of connections that have closed.
 func (c *carriers) connState(conn net.Conn, state http.ConnState) {
-	if state != http.StateClosed {
+	if state != http.StateClosed || !reflect.ValueOf(conn).Comparable() {
 		return
 	}
 	c.mu.Lock()

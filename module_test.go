@@ -1,9 +1,12 @@
 package caddywebsocket
 
 import (
+	"context"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"reflect"
 	"regexp"
@@ -11,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
@@ -155,3 +161,37 @@ func TestFieldCommentsEndInDefault(t *testing.T) {
 }
 
 func TestMain(m *testing.M) { wstest.Main(m) }
+
+// A request that is no handshake gets what the next handler answers.
+func TestOtherRequestsPass(t *testing.T) {
+	for _, mode := range []string{modeEcho, modePassthrough} {
+		h := &Handler{Mode: mode}
+		provision(t, h)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r = r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer()))
+		w := httptest.NewRecorder()
+		next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusTeapot)
+			return nil
+		})
+		if err := h.ServeHTTP(w, r, next); err != nil || w.Code != http.StatusTeapot {
+			t.Errorf("%s: status %d, %v", mode, w.Code, err)
+		}
+	}
+}
+
+// Cleanup with nothing open leaves nothing behind, and may come twice.
+func TestCleanup(t *testing.T) {
+	h := new(Handler)
+	provision(t, h)
+	for range 2 {
+		if err := h.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sessions.mu.Lock()
+	defer sessions.mu.Unlock()
+	if !h.unloaded || sessions.byHandler[h] != nil {
+		t.Error("the handler is still known")
+	}
+}
