@@ -261,5 +261,19 @@ func pipeSession(t *testing.T, s *session, server, client net.Conn) *wstest.Peer
 // bubble runs f in a synctest bubble, and what it leaves for Cleanup, too.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
+	awaitNoSessions(t)
 	synctest.Test(t, f)
+}
+
+// awaitNoSessions waits until what earlier tests have opened is closed, for tests that
+// look at all sessions of the process.
+func awaitNoSessions(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(wstest.Timeout)
+	for len(sessions.list()) > 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("sessions of an earlier test are still open")
+		}
+		time.Sleep(time.Millisecond)
+	}
 }

@@ -73,6 +73,7 @@ func TestPanicsCountOut(t *testing.T) {
 		"log of a closed socket": {mode: modeEcho, w: leftPipe(), log: panicAt("socket closed")},
 	} {
 		t.Run(name, func(t *testing.T) {
+			awaitNoSessions(t)
 			h := &Handler{Mode: c.mode, MaxConnections: 1, AllowedOrigins: []string{"*"}}
 			provision(t, h)
 			if c.log != nil {
