@@ -65,7 +65,7 @@ func (a *app) Handle(context.Context, caddy.Event) error {
 // none of the last config's has been cleaned up.
 func (a *app) Start() error {
 	survivors := 0
-	for place := range handlersOf(a.ctx) {
+	for _, place := range handlersOf(a.ctx) {
 		switch h := place.handler.(type) {
 		case *reverseproxy.Handler:
 			if place.supervised && h.StreamCloseDelay == 0 {
@@ -101,7 +101,7 @@ type inventory struct {
 
 func newInventory(ctx caddy.Context) *inventory {
 	v := &inventory{handlers: make(map[*Handler]bool), upstreams: make(map[string]bool)}
-	for place := range handlersOf(ctx) {
+	for _, place := range handlersOf(ctx) {
 		switch h := place.handler.(type) {
 		case *Handler:
 			v.handlers[h] = true

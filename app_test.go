@@ -42,7 +42,7 @@ func TestPlaces(t *testing.T) {
 	names := func(site string) (names []string) {
 		t.Helper()
 		wstest.Start(t, site)
-		for place := range handlersOf(activeContext()) {
+		for _, place := range handlersOf(activeContext()) {
 			if _, ok := place.handler.(*Handler); ok {
 				names = append(names, place.name)
 			}

@@ -120,7 +120,7 @@ func offeredSubprotocols(h http.Header) ([]string, error) {
 			return nil, fmt.Errorf("%q is not a token", name)
 		}
 		if seen[name] {
-			return nil, fmt.Errorf("%q stands twice", name)
+			return nil, fmt.Errorf("%q is given more than once", name)
 		}
 		seen[name] = true
 	}

@@ -138,11 +138,11 @@ func (m *collector) refused(mode string, err error) {
 			result = r
 		}
 	}
-	m.handshook(mode, result)
+	m.countHandshake(mode, result)
 }
 
-// handshook counts a handshake.
-func (m *collector) handshook(mode, result string) {
+// countHandshake counts a handshake.
+func (m *collector) countHandshake(mode, result string) {
 	m.handshakes.WithLabelValues(mode, result).Inc()
 }
 

@@ -117,7 +117,7 @@ func (t *tunnel) proxyClosed() ending {
 // close ends the session after the application is done with it.
 func (t *tunnel) close() {
 	if !t.begun() {
-		metrics.handshook(t.handler.Mode, handshakeDeclined)
+		metrics.countHandshake(t.handler.Mode, handshakeDeclined)
 		return
 	}
 	end := t.handler.ending(byUpstream)

@@ -57,7 +57,7 @@ func (t *tunnel) pass(r ws.Scanned) error {
 	return err
 }
 
-// write writes to the client, as sender.pass does. If that fails it is how the
+// write writes to the client, as ws.Writer.Pass does. If that fails it is how the
 // session ends.
 func (t *tunnel) write(p []byte, withinFrame, closed bool) error {
 	err := t.out.Pass(p, withinFrame, closed)

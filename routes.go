@@ -3,9 +3,7 @@ package caddywebsocket
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"iter"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,28 +31,24 @@ func httpApp(ctx caddy.Context) *caddyhttp.App {
 }
 
 // handlersOf returns all handlers in the routes of a config's HTTP servers.
-func handlersOf(ctx caddy.Context) iter.Seq[handlerPlace] {
-	return func(yield func(handlerPlace) bool) {
-		app := httpApp(ctx)
-		if app == nil {
-			return
-		}
-		for _, srv := range app.Servers {
-			w := routeWalk{named: srv.NamedRoutes, yield: yield, seen: make(map[string]int)}
-			err := w.server(srv)
-			if errors.Is(err, errStopped) {
-				return
-			}
-		}
+func handlersOf(ctx caddy.Context) []handlerPlace {
+	app := httpApp(ctx)
+	if app == nil {
+		return nil
 	}
+	var all []handlerPlace
+	for _, srv := range app.Servers {
+		w := routeWalk{named: srv.NamedRoutes, seen: make(map[string]int)}
+		w.server(srv)
+		all = append(all, w.found...)
+	}
+	return all
 }
-
-var errStopped = errors.New("stopped")
 
 // A routeWalk goes through the routes of a server.
 type routeWalk struct {
 	named map[string]*caddyhttp.Route
-	yield func(handlerPlace) bool
+	found []handlerPlace
 	seen  map[string]int // how often a name has been given
 	depth int            // of invocations of named routes, which may be circular
 }
@@ -62,31 +56,27 @@ type routeWalk struct {
 // maxInvocations is how deep named routes may invoke others.
 const maxInvocations = 10
 
-func (w *routeWalk) server(srv *caddyhttp.Server) error {
+func (w *routeWalk) server(srv *caddyhttp.Server) {
 	name := fmt.Sprint(srv.Listen)
-	if _, err := w.routes(srv.Routes, name, false); err != nil || srv.Errors == nil {
-		return err
+	w.routes(srv.Routes, name, false)
+	if srv.Errors != nil {
+		w.routes(srv.Errors.Routes, name+" errors", false)
 	}
-	_, err := w.routes(srv.Errors.Routes, name+" errors", false)
-	return err
 }
 
 // routes goes through a list of routes, in front of which a passthrough handler
 // stands if supervised is set, and reports whether one stands in front of what
 // follows the list.
-func (w *routeWalk) routes(list caddyhttp.RouteList, name string, supervised bool) (bool, error) {
+func (w *routeWalk) routes(list caddyhttp.RouteList, name string, supervised bool) (after bool) {
 	// Of the routes of a group only one is taken.
 	groups := make(map[string]bool)
 	for i := range list {
 		route := &list[i]
 		before := supervised
-		for group, found := range groups {
-			before = before || found && group != route.Group
+		for group := range groups {
+			before = before || group != route.Group
 		}
-		after, err := w.route(route, name, before)
-		switch {
-		case err != nil:
-			return false, err
+		switch after := w.route(route, name, before); {
 		case !after || before || route.Terminal:
 		case route.Group != "":
 			groups[route.Group] = true
@@ -94,43 +84,37 @@ func (w *routeWalk) routes(list caddyhttp.RouteList, name string, supervised boo
 			supervised = true
 		}
 	}
-	return supervised || len(groups) > 0, nil
+	return supervised || len(groups) > 0
 }
 
-func (w *routeWalk) route(route *caddyhttp.Route, name string, supervised bool) (after bool, err error) {
+func (w *routeWalk) route(route *caddyhttp.Route, name string, supervised bool) (after bool) {
 	name += " " + describe(route.MatcherSets)
 	for _, handler := range route.Handlers {
 		key := fmt.Sprintf("%s %T", name, handler)
 		w.seen[key]++
-		if !w.yield(handlerPlace{handler, fmt.Sprintf("%s %d", key, w.seen[key]), supervised}) {
-			return false, errStopped
-		}
+		w.found = append(w.found, handlerPlace{handler, fmt.Sprintf("%s %d", key, w.seen[key]), supervised})
 		switch h := handler.(type) {
 		case *Handler:
 			supervised = supervised || h.Mode == modePassthrough
 		case *caddyhttp.Subroute:
-			if supervised, err = w.routes(h.Routes, name, supervised); err == nil && h.Errors != nil {
-				_, err = w.routes(h.Errors.Routes, name+" errors", supervised)
+			supervised = w.routes(h.Routes, name, supervised)
+			if h.Errors != nil {
+				w.routes(h.Errors.Routes, name+" errors", supervised)
 			}
 		case *caddyhttp.Invoke:
-			supervised, err = w.invoke(h.Name, name, supervised)
+			supervised = w.invoke(h.Name, name, supervised)
 		case *reverseproxy.Handler:
 			for _, response := range h.HandleResponse {
-				if _, err = w.routes(response.Routes, name+" response", supervised); err != nil {
-					break
-				}
+				w.routes(response.Routes, name+" response", supervised)
 			}
 		}
-		if err != nil {
-			return false, err
-		}
 	}
-	return supervised, nil
+	return supervised
 }
 
-func (w *routeWalk) invoke(route, name string, supervised bool) (after bool, err error) {
+func (w *routeWalk) invoke(route, name string, supervised bool) (after bool) {
 	if w.named[route] == nil || w.depth == maxInvocations {
-		return supervised, nil
+		return supervised
 	}
 	w.depth++
 	defer func() { w.depth-- }()

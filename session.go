@@ -17,7 +17,7 @@ import (
 // A session is one socket, from its handshake, which may yet fail, until
 // its handler returns.
 //
-// Locks are taken in this order: those of a tunnel's two directions, a sender's,
+// Locks are taken in this order: those of a tunnel's two directions, a ws.Writer's,
 // the registry's, the lifecycle's. The last two are not held while reading or
 // writing.
 type session struct {
@@ -82,7 +82,7 @@ func (s *session) begin(stream stream.Stream) {
 		s.plan(spread(lifetime), s.handler.ending(byLifetime))
 	}
 	sessions.add(s)
-	metrics.handshook(s.handler.Mode, handshakeAccepted)
+	metrics.countHandshake(s.handler.Mode, handshakeAccepted)
 	s.reportOpened()
 }
 

@@ -88,8 +88,8 @@ func (r *relay) serve(client net.Conn) {
 	<-done
 }
 
-// Clients of applications come back after what is no end of the application, although
-// they take some close codes for one.
+// Real clients reconnect after a restart, a reload and a lost application, although they
+// treat some close codes as final.
 func TestClientsReconnect(t *testing.T) {
 	for _, c := range []struct {
 		client, pack string

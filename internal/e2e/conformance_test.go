@@ -14,7 +14,7 @@ func TestConformance(t *testing.T) { //nolint:tparallel // Caddy is one for the 
 	names := make(map[string]bool)
 	for _, e := range conformance.Exchanges {
 		if names[e.Rule] {
-			t.Errorf("%s stands twice", e.Rule)
+			t.Errorf("%s is given more than once", e.Rule)
 		}
 		names[e.Rule] = true
 	}

@@ -42,7 +42,7 @@ func TestHandshakeRefused(t *testing.T) {
 		{"body", []string{"http1", "tls"}, []string{"Content-Length", "1"}, 400, "has a body", [2]string{}},
 		{"chunked body", []string{"http1", "tls"}, []string{"Transfer-Encoding", "chunked"}, 400, "has a body", [2]string{}},
 		{"subprotocol that is no token", nil, []string{"Sec-WebSocket-Protocol", "a b"}, 400, `"a b" is not a token`, [2]string{}},
-		{"subprotocol that stands twice", nil, []string{"Sec-WebSocket-Protocol", "a", "Sec-WebSocket-Protocol", "b, a"}, 400, `"a" stands twice`, [2]string{}},
+		{"repeated subprotocol", nil, []string{"Sec-WebSocket-Protocol", "a", "Sec-WebSocket-Protocol", "b, a"}, 400, `"a" is given more than once`, [2]string{}},
 		{"extension that is none", nil, []string{"Sec-WebSocket-Extensions", "permessage-deflate; =1"}, 400, "Sec-WebSocket-Extensions: no token", [2]string{}},
 		{"origin", nil, []string{"Origin", "https://evil.example.com"}, 403, `origin ["https://evil.example.com"] is not allowed`, [2]string{}},
 		{"two origins", nil, []string{"Origin", "https://app.example.com", "Origin", "https://app.example.com"}, 403, "is not allowed", [2]string{}},

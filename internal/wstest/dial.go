@@ -34,7 +34,7 @@ func (s *Server) Dial(t *testing.T, protocol, path string, header ...string) *Pe
 }
 
 // TryDial is Dial that takes any answer. A field with the value "-" is left
-// out, one that stands twice is sent twice.
+// out, one that is given twice is sent twice.
 func (s *Server) TryDial(t *testing.T, protocol, path string, header ...string) *Peer {
 	t.Helper()
 	h := http.Header{"Sec-Websocket-Version": {"13"}}
