@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/gorilla/websocket"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
@@ -162,32 +161,6 @@ func BenchmarkHandshake(b *testing.B) {
 					b.Fatal(err)
 				}
 				conn.Close()
-			}
-		})
-	}
-}
-
-func BenchmarkOrigin(b *testing.B) {
-	for _, c := range []struct{ name, entry, origin string }{
-		{"exact", "https://app.example.com", "https://app.example.com"},
-		{"wildcard", "https://*.example.com", "https://app.example.com"},
-		{"self", "self", "https://example.com"},
-		{"placeholder", "{http.request.host}", "https://app.example.com"},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			policy, err := newOriginPolicy([]string{"http://localhost:*", c.entry}, false)
-			if err != nil {
-				b.Fatal(err)
-			}
-			self := requestOrigin(true, "example.com")
-			headers := []string{c.origin}
-			repl := caddy.NewReplacer()
-			repl.Set("http.request.host", "https://app.example.com")
-			b.ReportAllocs()
-			for b.Loop() {
-				if !policy.allows(headers, self, repl) {
-					b.Fatal("not allowed")
-				}
 			}
 		})
 	}

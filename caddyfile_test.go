@@ -174,13 +174,13 @@ var configRefusals = []struct{ config, message string }{
 
 	{
 		`{"allowed_origins": ["self", "example.com"]}`,
-		"allowed_origins 'example.com': " + formRule + ": write 'https://example.com'",
+		"allowed_origins 'example.com': an origin is scheme://host[:port], 'self', 'null' or '*': write 'https://example.com'",
 	},
 	{
 		`{"mode": "passthrough", "allowed_origins": ["https://example.com?app"]}`,
-		"allowed_origins 'https://example.com?app': " + urlRule + ": write 'https://example.com'",
+		"allowed_origins 'https://example.com?app': an origin has no user name, query or fragment: write 'https://example.com'",
 	},
-	{`{"allowed_origins": [""]}`, "allowed_origins '': " + formRule},
+	{`{"allowed_origins": [""]}`, "allowed_origins '': an origin is scheme://host[:port], 'self', 'null' or '*'"},
 }
 
 func TestConfigRefusals(t *testing.T) {

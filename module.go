@@ -15,6 +15,8 @@ import (
 	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 
+	"github.com/seed-21dbdb71/caddy-websocket/console"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/origin"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
@@ -165,7 +167,7 @@ type Handler struct {
 
 	ctx      caddy.Context
 	logger   *zap.Logger
-	origins  originPolicy
+	origins  origin.Policy
 	limiter  *limiter
 	upgrader *websocket.Upgrader
 	buffers  *ws.BufferPool
@@ -187,7 +189,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	h.setDefaults()
 	var err error
-	if h.origins, err = newOriginPolicy(h.AllowedOrigins, h.RequireOrigin); err != nil {
+	if h.origins, err = origin.NewPolicy(h.AllowedOrigins, h.RequireOrigin); err != nil {
 		return err
 	}
 	h.limiter = newLimiter(h.MaxConnections, h.MaxConnectionsPerClient)
@@ -205,7 +207,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			}
 			return context.WithValue(ctx, stream.ConnCtxKey, c)
 		})
-		srv.RegisterConnState(carried.connState)
+		srv.RegisterConnState(carried.ConnState)
 		closeOnExit(srv)
 		h.guardServers()
 		if _, err := ctx.App("websocket"); err != nil {
@@ -228,7 +230,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if !isHandshake(r) {
 		mapPlaceholders(r, noPlaceholder)
-		if h.Console && answersConsole(w, r) {
+		if h.Console && console.Answer(w, r) {
 			return nil
 		}
 		return next.ServeHTTP(w, r)
@@ -286,17 +288,6 @@ func (h *Handler) refuse(r *http.Request, err error) error {
 	metrics.refused(h.Mode, err)
 	mapPlaceholders(r, noPlaceholder)
 	return err
-}
-
-// checkOrigin checks the request against allowed_origins and require_origin.
-func (h *Handler) checkOrigin(r *http.Request) error {
-	origins := r.Header["Origin"]
-	self := selfOrigin(r)
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if h.origins.allows(origins, self, repl) {
-		return nil
-	}
-	return refusal(http.StatusForbidden, "origin %q is not allowed", origins)
 }
 
 // Cleanup lets the open sockets live on under the next config.

@@ -1,200 +1,92 @@
 package caddywebsocket
 
 import (
-	"errors"
-	"fmt"
-	"strconv"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
-	"golang.org/x/net/idna"
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/origin"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// An originPattern is one entry of allowed_origins.
-type originPattern struct {
-	kind originKind
-	// For a tuple: what the parts must be equal to. With anyHost there is no host,
-	// with anySubdomain it lacks the label that "*." leaves open, and with anyPort
-	// there is no port.
-	origin
-	anyHost, anySubdomain, anyPort bool
-	// For a verbatim entry: what the header must be equal to.
-	verbatim string
+// checkOrigin checks the request against allowed_origins and require_origin.
+func (h *Handler) checkOrigin(r *http.Request) error {
+	origins := r.Header["Origin"]
+	self := selfOrigin(r)
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if h.origins.Allows(origins, self, repl) {
+		return nil
+	}
+	return refusal(http.StatusForbidden, "origin %q is not allowed", origins)
 }
 
-type originKind byte
-
-const (
-	originTuple    originKind = iota // scheme://host[:port]
-	originVerbatim                   // scheme://[host[:port]][/path], as non-browser clients send it
-	originAny                        // *
-	originSelf                       // self
-	originNull                       // null
-)
-
-// matches reports whether the pattern allows a request with the given Origin
-// header that was made to self.
-func (p originPattern) matches(header string, self origin) bool {
-	switch p.kind {
-	case originAny:
-		return true
-	case originNull:
-		return header == "null"
-	case originVerbatim:
-		return header == p.verbatim
-	case originTuple, originSelf:
+// selfOrigin is the origin of a page of the site that r was made to, as the
+// client knows it: when r comes from one of Caddy's trusted_proxies,
+// X-Forwarded-Proto and X-Forwarded-Host say what that is.
+func selfOrigin(r *http.Request) origin.Origin {
+	secure, host := r.TLS != nil, r.Host
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		hops := trustedHops(r)
+		switch strings.ToLower(forwarded(r.Header["X-Forwarded-Proto"], hops)) {
+		case "https", "wss": // Traefik names the scheme of the socket
+			secure = true
+		case "http", "ws":
+			secure = false
+		}
+		if value := forwarded(r.Header["X-Forwarded-Host"], hops); value != "" {
+			host = value
+		}
 	}
-	o, err := parseOrigin(header)
+	return origin.Of(secure, host)
+}
+
+// forwarded returns what the first of the trusted proxies has added to a list, or
+// the first element, if not every proxy adds one.
+func forwarded(fields []string, hops int) string {
+	list := ws.ListElements(fields)
+	if len(list) == 0 {
+		return ""
+	}
+	return list[max(0, len(list)-hops)]
+}
+
+// trustedHops is the number of elements that the trusted proxies have added to a
+// list such as X-Forwarded-For. Unless trusted_proxies_strict is set, Caddy takes
+// all of such a list for theirs; then the client's address ends it.
+func trustedHops(r *http.Request) int {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok || server.TrustedProxiesStrict == 0 {
+		return math.MaxInt
+	}
+	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if client == bareAddress(r.RemoteAddr) {
+		return math.MaxInt // no address is of anybody else
+	}
+	hops := 0
+	for _, address := range slices.Backward(ws.ListElements(r.Header["X-Forwarded-For"])) {
+		hops++
+		if bareAddress(address) == client {
+			return hops
+		}
+	}
+	return 1
+}
+
+// bareAddress is an IP address as Caddy writes it, without port and zone.
+func bareAddress(s string) string {
+	host, _, err := net.SplitHostPort(s)
 	if err != nil {
-		return false
+		host = s
 	}
-	if p.kind == originSelf {
-		return o == self
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
 	}
-	host := o.host
-	switch {
-	case p.anyHost:
-		host = p.host
-	case p.anySubdomain:
-		label, parent, _ := strings.Cut(host, ".")
-		if label == "" {
-			return false
-		}
-		host = parent
-	}
-	return o.scheme == p.scheme && host == p.host && (p.anyPort || o.port == p.port)
-}
-
-// parseOriginPattern parses an entry of allowed_origins. Its errors name the
-// rule and, where the intent is plain, the spelling to use instead.
-func parseOriginPattern(s string) (originPattern, error) {
-	p, err := parsePattern(s)
-	if err == nil {
-		return p, nil
-	}
-	repaired := repairOrigin(s)
-	if _, stillWrong := parsePattern(repaired); stillWrong != nil {
-		return p, err
-	}
-	return p, fmt.Errorf("%w: write '%s'", err, repaired)
-}
-
-func parsePattern(s string) (originPattern, error) {
-	switch s {
-	case "*":
-		return originPattern{kind: originAny}, nil
-	case "self":
-		return originPattern{kind: originSelf}, nil
-	case "null":
-		return originPattern{kind: originNull}, nil
-	}
-	return parseLocation(s)
-}
-
-// parseLocation parses an entry that is not a keyword.
-func parseLocation(s string) (originPattern, error) {
-	scheme, rest, ok := strings.Cut(s, "://")
-	switch {
-	case !ok:
-		return originPattern{}, errors.New("an origin is scheme://host[:port], 'self', 'null' or '*'")
-	case !validScheme(scheme):
-		return originPattern{}, errScheme
-	case rest == "" && defaultPort(scheme) == "", strings.Contains(rest, "/"):
-		return parseVerbatim(s, scheme, rest)
-	}
-	var p originPattern
-	authority, anyPort := strings.CutSuffix(rest, ":*")
-	p.anyPort = anyPort
-	if authority == "*" && defaultPort(scheme) == "" {
-		p.scheme, p.anyHost = strings.ToLower(scheme), true
-		return p, nil
-	}
-	authority, p.anySubdomain = strings.CutPrefix(authority, "*.")
-	if strings.Contains(authority, "*") {
-		return p, errWildcard
-	}
-	var err error
-	if p.origin, err = parseOrigin(scheme + "://" + authority); err != nil {
-		return p, err
-	}
-	if p.anySubdomain && isAddress(p.host) {
-		return p, errors.New("an IP address has no subdomains")
-	}
-	if p.anyPort {
-		if _, port, _ := splitAuthority(authority); port != "" {
-			return p, errors.New("the port is a number or '*', not both")
-		}
-	}
-	return p, nil
-}
-
-// parseVerbatim parses an entry without a host or with a path. No browser sends
-// such an origin, but other clients do.
-func parseVerbatim(s, scheme, rest string) (originPattern, error) {
-	p := originPattern{kind: originVerbatim, verbatim: s}
-	authority, path, _ := strings.Cut(rest, "/")
-	if strings.Contains(rest, "*") {
-		return p, errWildcard
-	}
-	if authority != "" || defaultPort(scheme) != "" {
-		if _, _, err := splitAuthority(authority); err != nil {
-			return p, err
-		}
-	}
-	if err := checkSeparators(path); err != nil {
-		return p, err
-	}
-	for i := range len(path) {
-		if path[i] <= ' ' || path[i] > '~' {
-			return p, fmt.Errorf("path '/%s' has a character that URLs don't have", path)
-		}
-	}
-	return p, nil
-}
-
-// isAddress reports whether browsers take host for an IP address: in brackets,
-// or with a number for its last label.
-func isAddress(host string) bool {
-	_, err := strconv.ParseUint(host[strings.LastIndexByte(host, '.')+1:], 10, 64)
-	return host[0] == '[' || err == nil
-}
-
-// repairOrigin makes an origin of what people write for one: a host name, the
-// URL of a page or a socket, a host name that isn't ASCII.
-func repairOrigin(s string) string {
-	switch lower := strings.ToLower(s); lower {
-	case "self", "null":
-		return lower
-	}
-	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok {
-		if !strings.ContainsAny(s, ".:") && !strings.HasPrefix(s, "localhost") {
-			return s // it could be anything
-		}
-		scheme, rest = "https", s
-	}
-	switch strings.ToLower(scheme) {
-	case "ws":
-		scheme = "http"
-	case "wss":
-		scheme = "https"
-	}
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 && defaultPort(scheme) != "" {
-		rest = rest[:i]
-	}
-	rest = rest[strings.LastIndexByte(rest, '@')+1:]
-	if strings.HasPrefix(rest, ".") {
-		rest = "*" + rest
-	}
-	wildcard := ""
-	if parent, ok := strings.CutPrefix(rest, "*."); ok {
-		wildcard, rest = "*.", parent
-	}
-	host, port, hasPort := strings.Cut(rest, ":")
-	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
-		host = ascii
-	}
-	if hasPort {
-		port = ":" + port
-	}
-	return scheme + "://" + wildcard + host + port
+	return addr.WithZone("").String()
 }

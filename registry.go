@@ -8,11 +8,16 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 )
 
 // sessions are all open sockets of the process, whatever config they began
 // under.
 var sessions = newRegistry()
+
+// carried are what carries sockets of the loaded config, or has carried some.
+var carried stream.Carriers
 
 func init() {
 	// For sockets of an earlier config when the last one has no handler of ours.
@@ -62,7 +67,7 @@ func (g *registry) add(s *session) {
 		s.plan(0, s.handler.ending(byShutdown))
 		return
 	}
-	carried.add(s)
+	carried.Add(s.stream, s.handler)
 	if left := time.Until(g.drained); left > 0 {
 		s.plan(spreadOver(left), s.handler.ending(byShutdown))
 	}
@@ -133,9 +138,9 @@ func (g *registry) closeAll() {
 	g.exiting = true
 	for _, s := range g.byID {
 		s.plan(0, s.handler.ending(byShutdown))
-		carried.add(s) // those of earlier configs, too
+		carried.Add(s.stream, s.handler) // those of earlier configs, too
 	}
-	carried.closeAfter(2 * closeWait)
+	carried.CloseAfter(2 * closeWait)
 }
 
 // drain spreads the ends of all sessions over d, for the process is about to exit
@@ -183,7 +188,7 @@ func (g *registry) unload(h *Handler) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	h.unloaded = true
-	carried.forget(h)
+	carried.Forget(h)
 	for s := range g.byHandler[h] {
 		g.outliveLocked(s)
 	}

@@ -1,12 +1,15 @@
 package caddywebsocket
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+	"weak"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -95,9 +98,9 @@ func (h *Handler) Validate() error {
 			return fmt.Errorf("%s '%v': it can't be negative", o.name, o.value)
 		}
 	}
-	for _, u := range h.origins.nonBrowser {
+	for _, u := range h.origins.NonBrowser {
 		h.warn("browsers never send this origin; if pages are to connect, list the one that browsers send, too",
-			zap.String("allowed_origins", u.entry), zap.String("browsers_send", u.browsersSend))
+			zap.String("allowed_origins", u.Entry), zap.String("browsers_send", u.BrowsersSend))
 	}
 	if h.Mode == modePassthrough && len(h.AllowedOrigins) == 0 {
 		h.warn("pages of any origin may open sockets with their visitors' cookies; " +
@@ -121,4 +124,40 @@ func (h *Handler) validateCloseCode() error {
 		}
 	}
 	return nil
+}
+
+// warned knows the warnings of the loaded configs.
+var warned = warnings{given: make(map[string][]weak.Pointer[Handler])}
+
+// warnings are those about handlers, of which the same one may be in several servers of
+// a config, and in the next config again. Each warning is logged once for all of them.
+type warnings struct {
+	mu    sync.Mutex // guards given
+	given map[string][]weak.Pointer[Handler]
+}
+
+// warn logs a warning about the handler's config, unless it was logged for the same
+// config of a handler that is still loaded.
+func (h *Handler) warn(message string, fields ...zap.Field) {
+	config, err := json.Marshal(h)
+	if err != nil || warned.add(fmt.Sprint(message, fields, string(config)), h) {
+		h.logger.Warn(message, fields...)
+	}
+}
+
+// add notes that a warning is due for h and reports whether it is the first handler
+// that is loaded of those.
+func (w *warnings) add(warning string, h *Handler) (first bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.given, func(warning string, handlers []weak.Pointer[Handler]) bool {
+		w.given[warning] = slices.DeleteFunc(handlers, func(p weak.Pointer[Handler]) bool {
+			h := p.Value()
+			return h == nil || h.ctx.Err() != nil
+		})
+		return len(w.given[warning]) == 0
+	})
+	first = len(w.given[warning]) == 0
+	w.given[warning] = append(w.given[warning], weak.Make(h))
+	return first
 }

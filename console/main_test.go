@@ -1,5 +1,4 @@
-// Package console holds the tests of the page in browsers.
-package console
+package console_test
 
 import (
 	"testing"

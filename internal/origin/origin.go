@@ -1,4 +1,6 @@
-package caddywebsocket
+// Package origin decides which origins (RFC 6454) may open a socket, by the entries of
+// allowed_origins.
+package origin
 
 import (
 	"errors"
@@ -8,10 +10,10 @@ import (
 	"strings"
 )
 
-// An origin is a parsed scheme://host[:port], the form in which browsers
+// An Origin is a parsed scheme://host[:port], the form in which browsers
 // send it (RFC 6454 §6.2). Scheme and host are in lower case, and the port is
 // that of the scheme where none is given.
-type origin struct {
+type Origin struct {
 	scheme, host, port string
 }
 
@@ -22,18 +24,18 @@ var (
 		"as in 'moz-extension://*', or alone for any origin")
 )
 
-// parseOrigin parses the ASCII serialization of an origin: a scheme, "://", a
+// Parse parses the ASCII serialization of an origin: a scheme, "://", a
 // host, and a port unless it is the scheme's own. A path, even "/", a list of
 // origins or anything else around it is an error.
-func parseOrigin(s string) (origin, error) {
+func Parse(s string) (Origin, error) {
 	scheme, authority, ok := strings.Cut(s, "://")
 	if !ok || !validScheme(scheme) {
-		return origin{}, errScheme
+		return Origin{}, errScheme
 	}
-	o := origin{scheme: strings.ToLower(scheme)}
+	o := Origin{scheme: strings.ToLower(scheme)}
 	var err error
 	if o.host, o.port, err = splitAuthority(authority); err != nil {
-		return origin{}, err
+		return Origin{}, err
 	}
 	if o.port == "" {
 		o.port = defaultPort(o.scheme)
@@ -41,16 +43,16 @@ func parseOrigin(s string) (origin, error) {
 	return o, nil
 }
 
-// requestOrigin is the origin of a page served by the site that a request was
-// made to; the zero origin, which nothing equals, when host is malformed.
-func requestOrigin(secure bool, host string) origin {
+// Of returns the origin of a page of the site that a request was
+// made to: the zero Origin, which nothing equals, if host is malformed.
+func Of(secure bool, host string) Origin {
 	scheme := "http"
 	if secure {
 		scheme = "https"
 	}
-	o, err := parseOrigin(scheme + "://" + host)
+	o, err := Parse(scheme + "://" + host)
 	if err != nil {
-		return origin{}
+		return Origin{}
 	}
 	return o
 }

@@ -1,4 +1,4 @@
-package caddywebsocket
+package origin
 
 import (
 	"slices"
@@ -9,8 +9,8 @@ import (
 
 const site = "https://example.com"
 
-// originPolicyTests are policies and what they make of headers.
-var originPolicyTests = []struct {
+// policyTests are policies and what they make of headers.
+var policyTests = []struct {
 	name     string
 	entries  []string
 	required bool
@@ -93,7 +93,7 @@ var originPolicyTests = []struct {
 	{"environment around a wildcard", []string{"{env.TEST_ORIGIN_PREFIX}{subdomains}"}, false, []string{"https://a.b.example.com"}, false},
 }
 
-func TestOriginPolicy(t *testing.T) {
+func TestPolicy(t *testing.T) {
 	t.Setenv("TEST_ORIGIN_WILDCARD", "https://*.example.com")
 	t.Setenv("TEST_ORIGIN_SELF", "self")
 	t.Setenv("TEST_ORIGIN_PREFIX", "https://*.")
@@ -105,30 +105,30 @@ func TestOriginPolicy(t *testing.T) {
 	} {
 		values.Set(name, value)
 	}
-	self := requestOrigin(true, "site.example:8443")
-	for _, test := range originPolicyTests {
-		policy, err := newOriginPolicy(test.entries, test.required)
+	self := Of(true, "site.example:8443")
+	for _, test := range policyTests {
+		policy, err := NewPolicy(test.entries, test.required)
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
 		}
-		if got := policy.allows(test.headers, self, values); got != test.want {
+		if got := policy.Allows(test.headers, self, values); got != test.want {
 			t.Errorf("%s: allowed is %t, want %t", test.name, got, test.want)
 		}
 	}
 }
 
-func TestOriginPolicyNamesTheEntry(t *testing.T) {
-	_, err := newOriginPolicy([]string{"self", "{placeholder}", "example.com"}, false)
+func TestPolicyNamesTheEntry(t *testing.T) {
+	_, err := NewPolicy([]string{"self", "{placeholder}", "example.com"}, false)
 	const want = "allowed_origins 'example.com': " + formRule + ": write 'https://example.com'"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-func TestOriginPolicyChecksEnvironment(t *testing.T) {
+func TestPolicyChecksEnvironment(t *testing.T) {
 	t.Setenv("TEST_ORIGIN", "example.com")
-	_, err := newOriginPolicy([]string{"{env.TEST_ORIGIN}"}, false)
+	_, err := NewPolicy([]string{"{env.TEST_ORIGIN}"}, false)
 	const want = "allowed_origins '{env.TEST_ORIGIN}': " + formRule + ": write 'https://example.com'"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
@@ -140,20 +140,46 @@ func TestNonBrowserOrigins(t *testing.T) {
 	t.Setenv("TEST_ORIGIN", "ws://example.com")
 	for _, test := range []struct {
 		entries []string
-		want    []nonBrowserOrigin
+		want    []NonBrowser
 	}{
 		{[]string{"https://example.com", "http://localhost:*", "self", "null", "*"}, nil},
 		{[]string{"file://", "file:///index.html", "app://x", "app://x/y", "moz-extension://*"}, nil},
-		{[]string{"wss://example.com"}, []nonBrowserOrigin{{"wss://example.com", "https://example.com"}}},
-		{[]string{"WS://*.example.com:*"}, []nonBrowserOrigin{{"WS://*.example.com:*", "http://*.example.com:*"}}},
-		{[]string{"https://example.com/"}, []nonBrowserOrigin{{"https://example.com/", "https://example.com"}}},
-		{[]string{"wss://example.com:8443/ws"}, []nonBrowserOrigin{{"wss://example.com:8443/ws", "https://example.com:8443"}}},
+		{[]string{"wss://example.com"}, []NonBrowser{{"wss://example.com", "https://example.com"}}},
+		{[]string{"WS://*.example.com:*"}, []NonBrowser{{"WS://*.example.com:*", "http://*.example.com:*"}}},
+		{[]string{"https://example.com/"}, []NonBrowser{{"https://example.com/", "https://example.com"}}},
+		{[]string{"wss://example.com:8443/ws"}, []NonBrowser{{"wss://example.com:8443/ws", "https://example.com:8443"}}},
 		{[]string{"https://example.com", "wss://example.com", "https://example.com/app"}, nil},
-		{[]string{"{env.TEST_ORIGIN}"}, []nonBrowserOrigin{{"{env.TEST_ORIGIN}", "http://example.com"}}},
+		{[]string{"{env.TEST_ORIGIN}"}, []NonBrowser{{"{env.TEST_ORIGIN}", "http://example.com"}}},
 	} {
-		policy, err := newOriginPolicy(test.entries, false)
-		if err != nil || !slices.Equal(policy.nonBrowser, test.want) {
-			t.Errorf("%q: got %q, %v, want %q", test.entries, policy.nonBrowser, err, test.want)
+		policy, err := NewPolicy(test.entries, false)
+		if err != nil || !slices.Equal(policy.NonBrowser, test.want) {
+			t.Errorf("%q: got %q, %v, want %q", test.entries, policy.NonBrowser, err, test.want)
 		}
+	}
+}
+
+func BenchmarkOrigin(b *testing.B) {
+	for _, c := range []struct{ name, entry, origin string }{
+		{"exact", "https://app.example.com", "https://app.example.com"},
+		{"wildcard", "https://*.example.com", "https://app.example.com"},
+		{"self", "self", "https://example.com"},
+		{"placeholder", "{http.request.host}", "https://app.example.com"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			policy, err := NewPolicy([]string{"http://localhost:*", c.entry}, false)
+			if err != nil {
+				b.Fatal(err)
+			}
+			self := Of(true, "example.com")
+			headers := []string{c.origin}
+			repl := caddy.NewReplacer()
+			repl.Set("http.request.host", "https://app.example.com")
+			b.ReportAllocs()
+			for b.Loop() {
+				if !policy.Allows(headers, self, repl) {
+					b.Fatal("not allowed")
+				}
+			}
+		})
 	}
 }

@@ -1,4 +1,4 @@
-package caddywebsocket
+package docs
 
 import (
 	"encoding/json"
@@ -132,40 +132,6 @@ func findHandler(v any) any {
 		}
 	}
 	return nil
-}
-
-// What is told of sessions is what the document says.
-func TestObservabilityDocument(t *testing.T) {
-	text := wstest.ReadFile(t, "docs/observability.md")
-	s := &session{handler: new(Handler)}
-	names := []string{"host", "path", "client_ip", "user_id", "proto", "age"}
-	for _, f := range s.report() {
-		names = append(names, f.name)
-	}
-	for _, name := range names {
-		if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, `"`+name+`":`) {
-			t.Errorf("docs/observability.md doesn't say what %s is", name)
-		}
-	}
-	for _, by := range []cause{
-		byClient, byServer, byKeepaliveTimeout, byWriteTimeout, byLifetime, byReload, byShutdown, byAdmin, byUpstream, byError,
-	} {
-		if !strings.Contains(text, "`"+string(by)+"`") {
-			t.Errorf("docs/observability.md doesn't say what closed_by %s is", by)
-		}
-	}
-	for _, result := range append([]string{handshakeAccepted, handshakeDeclined, handshakeFailed}, refusalNames()...) {
-		if !strings.Contains(text, "`"+result+"`") {
-			t.Errorf("docs/observability.md doesn't have the handshake result %s", result)
-		}
-	}
-}
-
-func refusalNames() (names []string) {
-	for _, name := range refusals {
-		names = append(names, name)
-	}
-	return names
 }
 
 // shownBy names the test that shows each row of the README's table of statuses

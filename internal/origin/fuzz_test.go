@@ -1,4 +1,4 @@
-package caddywebsocket
+package origin
 
 import (
 	"net"
@@ -11,26 +11,26 @@ import (
 )
 
 func FuzzOrigin(f *testing.F) {
-	for _, test := range originTests {
+	for _, test := range patternTests {
 		for _, header := range append(test.yes, test.no...) {
 			f.Add(test.pattern, header, test.secure, test.host)
 		}
 	}
-	for _, test := range originRefusals {
+	for _, test := range refusals {
 		f.Add(test.entry, test.entry, true, test.entry)
 		f.Add(test.entry, "https://example.com:8443", true, "example.com")
 	}
 	f.Fuzz(func(t *testing.T, entry, header string, secure bool, host string) {
-		pattern, err := parseOriginPattern(entry)
+		pattern, err := parsePattern(entry)
 		if err != nil {
 			if _, spelling, ok := strings.Cut(err.Error(), ": write '"); ok && !strings.Contains(entry, "'") {
-				if _, err := parseOriginPattern(strings.TrimSuffix(spelling, "'")); err != nil {
+				if _, err := parsePattern(strings.TrimSuffix(spelling, "'")); err != nil {
 					t.Errorf("%q: %q is suggested, but %v", entry, spelling, err)
 				}
 			}
 			return
 		}
-		got := pattern.matches(header, requestOrigin(secure, host))
+		got := pattern.matches(header, Of(secure, host))
 		if want := slowMatch(entry, header, secure, host); got != want {
 			t.Errorf("%q in a request to %q (TLS %t): %q is allowed: %t, want %t", entry, host, secure, header, got, want)
 		}
@@ -56,13 +56,13 @@ func FuzzOriginTemplate(f *testing.F) {
 		if strings.ContainsAny(before+after, `{}\`) || header == "" {
 			return
 		}
-		policy, err := newOriginPolicy([]string{before + "{value}" + after}, false)
+		policy, err := NewPolicy([]string{before + "{value}" + after}, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		values := caddy.NewEmptyReplacer()
 		values.Set("value", value)
-		got := policy.allows([]string{header}, requestOrigin(true, "self.example"), values)
+		got := policy.Allows([]string{header}, Of(true, "self.example"), values)
 		location := before + value + after
 		if _, err := parseLocation(location); err != nil || strings.Contains(value, "*") {
 			if got {
@@ -76,7 +76,7 @@ func FuzzOriginTemplate(f *testing.F) {
 	})
 }
 
-// slowMatch is what originPattern.matches must say of an entry. It puts what the
+// slowMatch is what Pattern.matches must say of an entry. It puts what the
 // header has in the place of a wildcard; then both must be the same origin.
 func slowMatch(entry, header string, secure bool, host string) bool {
 	switch entry {

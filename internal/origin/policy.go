@@ -1,4 +1,4 @@
-package caddywebsocket
+package origin
 
 import (
 	"errors"
@@ -9,24 +9,24 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// An originPolicy decides which origins may open a socket.
-type originPolicy struct {
-	patterns []originPattern
+// A Policy decides which origins may open a socket.
+type Policy struct {
+	patterns []Pattern
 	// templates are entries with placeholders, parsed anew for each request.
 	templates []string
 	any       bool // whether all origins may
 	required  bool // whether a request must have one
-	// nonBrowser are the entries that no browser sends, where what browsers send in
+	// NonBrowser are the entries that no browser sends, where what browsers send in
 	// their place is not listed.
-	nonBrowser []nonBrowserOrigin
+	NonBrowser []NonBrowser
 }
 
-// A nonBrowserOrigin is an entry that only other clients send.
-type nonBrowserOrigin struct{ entry, browsersSend string }
+// A NonBrowser is an entry that only other clients send.
+type NonBrowser struct{ Entry, BrowsersSend string }
 
-// newOriginPolicy parses the entries of allowed_origins.
-func newOriginPolicy(entries []string, required bool) (originPolicy, error) {
-	policy := originPolicy{any: len(entries) == 0, required: required}
+// NewPolicy parses the entries of allowed_origins.
+func NewPolicy(entries []string, required bool) (Policy, error) {
+	policy := Policy{any: len(entries) == 0, required: required}
 	for _, entry := range entries {
 		text := entry
 		if hasPlaceholder(entry) {
@@ -35,7 +35,7 @@ func newOriginPolicy(entries []string, required bool) (originPolicy, error) {
 				continue
 			}
 		}
-		p, err := parseOriginPattern(text)
+		p, err := parsePattern(text)
 		if err != nil {
 			return policy, fmt.Errorf("allowed_origins '%s': %w", entry, err)
 		}
@@ -43,7 +43,7 @@ func newOriginPolicy(entries []string, required bool) (originPolicy, error) {
 			policy.patterns = append(policy.patterns, p)
 		}
 		if browsersSend := p.browserSpelling(text); browsersSend != "" && !slices.Contains(entries, browsersSend) {
-			policy.nonBrowser = append(policy.nonBrowser, nonBrowserOrigin{entry, browsersSend})
+			policy.NonBrowser = append(policy.NonBrowser, NonBrowser{entry, browsersSend})
 		}
 	}
 	return policy, nil
@@ -51,16 +51,16 @@ func newOriginPolicy(entries []string, required bool) (originPolicy, error) {
 
 // browserSpelling is what browsers send in the place of the origin that p was
 // parsed from, and "" if they may send that or nothing like it.
-func (p originPattern) browserSpelling(s string) string {
+func (p Pattern) browserSpelling(s string) string {
 	scheme, _, _ := strings.Cut(s, "://")
-	if defaultPort(scheme) == "" || p.kind == originTuple && (p.scheme == "http" || p.scheme == "https") {
+	if defaultPort(scheme) == "" || p.kind == kindTuple && (p.scheme == "http" || p.scheme == "https") {
 		return ""
 	}
-	return repairOrigin(s)
+	return repair(s)
 }
 
-// allows reports whether the Origin headers of a request made to self pass.
-func (p originPolicy) allows(headers []string, self origin, repl *caddy.Replacer) bool {
+// Allows reports whether the Origin headers of a request made to self pass.
+func (p Policy) Allows(headers []string, self Origin, repl *caddy.Replacer) bool {
 	switch {
 	case len(headers) > 1:
 		return false
@@ -75,7 +75,7 @@ func (p originPolicy) allows(headers []string, self origin, repl *caddy.Replacer
 		}
 	}
 	for _, template := range p.templates {
-		pattern, err := parseOriginTemplate(template, repl)
+		pattern, err := parseTemplate(template, repl)
 		if err == nil && pattern.matches(headers[0], self) {
 			return true
 		}
@@ -83,13 +83,13 @@ func (p originPolicy) allows(headers []string, self origin, repl *caddy.Replacer
 	return false
 }
 
-// parseOriginTemplate parses an entry after replacing its placeholders. Wildcards
+// parseTemplate parses an entry after replacing its placeholders. Wildcards
 // and keywords have a meaning only in what the config itself says: the value of
 // a placeholder may be of the client's choosing.
-func parseOriginTemplate(template string, repl *caddy.Replacer) (originPattern, error) {
+func parseTemplate(template string, repl *caddy.Replacer) (Pattern, error) {
 	text := expandConfig(template)
 	if !hasPlaceholder(text) {
-		return parseOriginPattern(text)
+		return parsePattern(text)
 	}
 	location, err := repl.ReplaceFunc(text, func(_ string, value any) (any, error) {
 		if strings.Contains(caddy.ToString(value), "*") {
@@ -98,7 +98,7 @@ func parseOriginTemplate(template string, repl *caddy.Replacer) (originPattern, 
 		return value, nil
 	})
 	if err != nil {
-		return originPattern{}, err
+		return Pattern{}, err
 	}
 	return parseLocation(location)
 }

@@ -1,4 +1,4 @@
-package caddywebsocket
+package console_test
 
 import (
 	"compress/gzip"
@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-21dbdb71/caddy-websocket/console"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
@@ -24,7 +25,7 @@ const consoleSite = "websocket /ws {\nconsole\n}\nrespond next"
 // expectConsole makes sure that an answer is the page.
 func expectConsole(t *testing.T, res *http.Response, body string) {
 	t.Helper()
-	page := consolePage()
+	page := console.Page()
 	if res.StatusCode != http.StatusOK {
 		t.Errorf("status is %d, want 200", res.StatusCode)
 	}
@@ -32,13 +33,13 @@ func expectConsole(t *testing.T, res *http.Response, body string) {
 		if body != "" {
 			t.Errorf("an answer to HEAD has a body: %.60q", body)
 		}
-	} else if body != string(page.html) {
+	} else if body != page.HTML {
 		t.Errorf("not the page: %.60q", body)
 	}
 	expectConsoleHeader(t, res)
 	for name, want := range map[string]string{
 		"Content-Type":   "text/html; charset=utf-8",
-		"Content-Length": strconv.Itoa(len(page.html)),
+		"Content-Length": strconv.Itoa(len(page.HTML)),
 	} {
 		if got := res.Header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
@@ -57,8 +58,8 @@ func expectConsoleHeader(t *testing.T, res *http.Response) {
 		"Cross-Origin-Opener-Policy":   "same-origin",
 		"Cross-Origin-Embedder-Policy": "require-corp",
 		"Cross-Origin-Resource-Policy": "same-origin",
-		"Content-Security-Policy":      consolePage().header.Get("Content-Security-Policy"),
-		"ETag":                         consolePage().header.Get("ETag"),
+		"Content-Security-Policy":      console.Page().Header.Get("Content-Security-Policy"),
+		"ETag":                         console.Page().Header.Get("ETag"),
 		"Last-Modified":                "",
 	} {
 		if got := strings.Join(res.Header.Values(name), " and "); got != want {
@@ -104,7 +105,7 @@ func TestConsole(t *testing.T) {
 
 func TestConsoleRevalidation(t *testing.T) {
 	s := wstest.Start(t, consoleSite)
-	etag := consolePage().header.Get("ETag")
+	etag := console.Page().Header.Get("ETag")
 	if !regexp.MustCompile(`^"[\w-]{22}"$`).MatchString(etag) {
 		t.Errorf("the ETag is %s, want a strong one", etag)
 	}
@@ -169,7 +170,7 @@ func TestConsoleAmongOthers(t *testing.T) {
 					t.Errorf("%s is %q, want %q", c.field, res.Header.Get(c.field), c.want)
 				}
 				if c.field == "Etag" {
-					res.Header.Set("Etag", consolePage().header.Get("Etag")) // taken out, as told
+					res.Header.Set("Etag", console.Page().Header.Get("Etag")) // taken out, as told
 				}
 				expectConsole(t, res, body)
 			}
@@ -194,7 +195,7 @@ func TestConsoleEncoded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if inflated, err := io.ReadAll(r); err != nil || string(inflated) != string(consolePage().html) {
+			if inflated, err := io.ReadAll(r); err != nil || string(inflated) != console.Page().HTML {
 				t.Errorf("not the page: %.60q, %v", inflated, err)
 			}
 			res, _ = s.Fetch(t, protocol, http.MethodGet, "/", append(header, "If-None-Match", res.Header.Get("ETag"))...)
@@ -236,7 +237,7 @@ func TestWantsHTML(t *testing.T) {
 		{[]string{"text/html;q="}, false},
 		{[]string{"text/html;q=high"}, false},
 	} {
-		if got := wantsHTML(c.accept); got != c.want {
+		if got := console.WantsHTML(c.accept); got != c.want {
 			t.Errorf("%q: got %v, want %v", c.accept, got, c.want)
 		}
 	}
@@ -245,8 +246,8 @@ func TestWantsHTML(t *testing.T) {
 // The policy allows what stands in the page, and there is nothing in the page that
 // would need it to allow more.
 func TestConsolePolicy(t *testing.T) {
-	page := consolePage()
-	html, policy := string(page.html), page.header.Get("Content-Security-Policy")
+	page := console.Page()
+	html, policy := page.HTML, page.Header.Get("Content-Security-Policy")
 	want := []string{"default-src 'none'"}
 	for _, part := range []struct{ directive, element string }{
 		{"script-src", `(?s)<script type="module">(.*?)</script>`},
@@ -285,7 +286,7 @@ func TestConsolePolicy(t *testing.T) {
 		"an asset":              `url\(|@import`,
 		"templates would go in": `\{\{`,
 	} {
-		for _, found := range regexp.MustCompile(pattern).FindAllString(string(page.html), -1) {
+		for _, found := range regexp.MustCompile(pattern).FindAllString(page.HTML, -1) {
 			t.Errorf("%s: %s", what, found)
 		}
 	}

@@ -1,4 +1,5 @@
-package caddywebsocket
+// Package console is the page with which people try an echo endpoint in a browser.
+package console
 
 import (
 	"bytes"
@@ -17,38 +18,38 @@ import (
 
 // The parts of the page, without its screenshot, which only the README shows.
 //
-//go:embed console/*.html console/*.css console/*.js
-var consoleParts embed.FS
+//go:embed *.html *.css *.js
+var parts embed.FS
 
 var (
 	// In the order in which they override each other.
-	consoleStyles = []string{"base.css", "controls.css", "layout.css", "log.css", "media.css"}
+	styles = []string{"base.css", "controls.css", "layout.css", "log.css", "media.css"}
 
 	// Each module comes after those that it imports.
-	consoleScripts = []string{
+	scripts = []string{
 		"dom.js", "bytes.js", "message.js", "socket.js", "echoes.js", "rate.js", "latency.js", "plot.js",
 		"log.js", "grid.js", "export.js", "communication.js", "composer.js", "traffic.js", "page.js",
 	}
 )
 
-// A console is the page that an echo endpoint serves to browsers.
-type console struct {
+// A page is what Answer serves.
+type page struct {
 	html   []byte
 	header http.Header
 }
 
-// consolePage assembles the page. A matcher may route only one URL to the handler, so the
+// assembled returns the page. A matcher may route only one URL to the handler, so the
 // page has to include its styles and scripts; its content security policy allows them by
 // their hashes.
-var consolePage = sync.OnceValue(func() *console {
-	style := consoleFiles(consoleStyles...)
-	script := moduleSyntax.ReplaceAllString(consoleFiles(consoleScripts...), "")
+var assembled = sync.OnceValue(func() *page {
+	style := concatenate(styles...)
+	script := moduleSyntax.ReplaceAllString(concatenate(scripts...), "")
 	html := strings.NewReplacer(
 		"<style></style>", "<style>"+style+"</style>",
 		`<script type="module"></script>`, `<script type="module">`+script+"</script>",
-	).Replace(consoleFiles("page.html"))
+	).Replace(concatenate("page.html"))
 	sum := sha256.Sum256([]byte(html))
-	return &console{
+	return &page{
 		html: []byte(html),
 		header: http.Header{
 			"Content-Type": {"text/html; charset=utf-8"},
@@ -77,11 +78,11 @@ var consolePage = sync.OnceValue(func() *console {
 	}
 })
 
-// consoleFiles returns the contents of parts of the page, concatenated.
-func consoleFiles(names ...string) string {
+// concatenate returns the contents of parts of the page, concatenated.
+func concatenate(names ...string) string {
 	var all strings.Builder
 	for _, name := range names {
-		content, err := consoleParts.ReadFile("console/" + name)
+		content, err := parts.ReadFile(name)
 		if err != nil {
 			panic(err) // the file isn't embedded
 		}
@@ -101,9 +102,9 @@ func cspHash(content string) string {
 	return fmt.Sprintf("'sha256-%s'", base64.StdEncoding.EncodeToString(sum[:]))
 }
 
-// answersConsole answers a browser with the page, a range of it, or status 304. It reports
+// Answer answers a browser with the page, a range of it, or status 304. It reports
 // whether it did.
-func answersConsole(w http.ResponseWriter, r *http.Request) bool {
+func Answer(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
@@ -112,11 +113,11 @@ func answersConsole(w http.ResponseWriter, r *http.Request) bool {
 	if !wantsHTML(r.Header["Accept"]) {
 		return false
 	}
-	page := consolePage()
-	for name, values := range page.header {
+	p := assembled()
+	for name, values := range p.header {
 		w.Header()[name] = slices.Clone(values) // other handlers may append to them
 	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(page.html))
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(p.html))
 	return true
 }
 

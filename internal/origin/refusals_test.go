@@ -1,12 +1,12 @@
-package caddywebsocket
+package origin
 
 import (
 	"testing"
 )
 
-// originRefusals are entries of allowed_origins that are none, with the rule
+// refusals are entries of allowed_origins that are none, with the rule
 // that the error names and the spelling that it suggests, if any.
-var originRefusals = []struct{ entry, rule, spelling string }{
+var refusals = []struct{ entry, rule, spelling string }{
 	{"", formRule, ""},
 	{"//example.com", formRule, ""},
 	{"/path", formRule, ""},
@@ -130,13 +130,13 @@ const (
 	addressRule   = "an IP address has no subdomains"
 )
 
-func TestOriginPatternRefusals(t *testing.T) {
-	for _, test := range originRefusals {
+func TestPatternRefusals(t *testing.T) {
+	for _, test := range refusals {
 		want := test.rule
 		if test.spelling != "" {
 			want += ": write '" + test.spelling + "'"
 		}
-		if _, err := parseOriginPattern(test.entry); err == nil {
+		if _, err := parsePattern(test.entry); err == nil {
 			t.Errorf("%q is accepted, want %q", test.entry, want)
 		} else if err.Error() != want {
 			t.Errorf("%q:\n got %s\nwant %s", test.entry, err, want)

@@ -1,4 +1,4 @@
-package caddywebsocket
+package docs
 
 import (
 	"fmt"
@@ -11,8 +11,17 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	_ "github.com/seed-21dbdb71/caddy-websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
+
+// The documents lie all over the repository, so the tests run at its root.
+func TestMain(m *testing.M) {
+	if err := os.Chdir(".."); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // caddyfileBlocks are the Caddyfiles that a document shows.
 func caddyfileBlocks(t *testing.T, document string) []string {

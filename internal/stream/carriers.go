@@ -1,0 +1,78 @@
+package stream
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+)
+
+// Carriers are what carries streams, or has carried some, and may hold up an exit: an
+// HTTP/3 server waits for its clients to close their connections, and an HTTP/2 server for
+// a connection whose client doesn't read. The zero Carriers is ready for use.
+type Carriers struct {
+	mu      sync.Mutex // guards the following
+	conns   map[net.Conn]struct{}
+	servers map[any]*http3.Server // by their owners
+}
+
+// Add notes what carries a stream, until its owner is forgotten or its connection closes.
+func (c *Carriers) Add(s Stream, owner any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conns == nil {
+		c.conns, c.servers = make(map[net.Conn]struct{}), make(map[any]*http3.Server)
+	}
+	switch carrier := s.Carrier().(type) {
+	case *http3.Server:
+		c.servers[owner] = carrier
+	case net.Conn:
+		if reflect.ValueOf(carrier).Comparable() { // a listener wrapper's may not be
+			c.conns[carrier] = struct{}{}
+		}
+	}
+}
+
+// Forget lets go of the HTTP/3 server of an owner whose config was replaced: an exit
+// doesn't wait for it.
+func (c *Carriers) Forget(owner any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.servers, owner)
+}
+
+// ConnState lets go of connections that have closed. It is a hook of http.Server.
+func (c *Carriers) ConnState(conn net.Conn, state http.ConnState) {
+	if state != http.StateClosed || !reflect.ValueOf(conn).Comparable() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.conns, conn)
+}
+
+// CloseAfter closes after d what is still there then.
+func (c *Carriers) CloseAfter(d time.Duration) {
+	time.AfterFunc(d, func() {
+		for _, carrier := range c.all() {
+			_ = carrier.Close()
+		}
+	})
+}
+
+func (c *Carriers) all() []io.Closer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]io.Closer, 0, len(c.conns)+len(c.servers))
+	for conn := range c.conns {
+		all = append(all, conn)
+	}
+	for _, srv := range c.servers {
+		all = append(all, srv)
+	}
+	return all
+}
