@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/gorilla/websocket"
 	"github.com/quic-go/quic-go/http3"
@@ -37,8 +38,8 @@ type ending struct {
 	reason string
 	// appCode is the close code that the application is sent instead. 0: the same one.
 	appCode int
-	// invalid says which rule a peer's Close frame breaks, if any.
-	invalid string
+	peers   bool   // the Close frame is a peer's
+	invalid string // which rule a peer's Close frame breaks, if any
 }
 
 // closeNone stands for a session that ends without a Close frame (RFC 6455 §7.1.5).
@@ -46,12 +47,21 @@ const closeNone = websocket.CloseAbnormalClosure
 
 // endingBy returns how a session ends with a peer's Close frame.
 func endingBy(by cause, sent ws.PeerCloseError) ending {
-	return ending{by: by, code: sent.Code, reason: sent.Reason, invalid: sent.Invalid}
+	return ending{by: by, code: sent.Code, reason: sent.Reason, peers: true, invalid: sent.Invalid}
 }
 
 // withoutClose reports whether there is no Close frame. A peer's may carry closeNone,
 // which no endpoint may send.
 func (e ending) withoutClose() bool { return e.code == closeNone && e.invalid == "" }
+
+// unsent returns the ending without its Close frame, which could not be sent.
+func (e ending) unsent() ending {
+	if e.code != closeNone {
+		e.code = closeNone
+		e.reason = strings.TrimSuffix("no Close frame could be sent: "+e.reason, ": ")
+	}
+	return e
+}
 
 // payload returns the payload of the Close frame to the client.
 func (e ending) payload() []byte {
@@ -128,7 +138,7 @@ func (s *session) endingOf(err error) ending {
 	}
 	switch {
 	case errors.As(err, &closed):
-		return ending{by: byClient, code: closed.Code, reason: closed.Reason}
+		return endingBy(byClient, *closed)
 	case errors.As(err, &broken):
 		return ending{by: byServer, code: broken.Code, reason: broken.Reason}
 	case errors.As(err, &tooLong):

@@ -54,6 +54,8 @@ type lifecycle struct {
 	// phase is over. Zero: there is none.
 	deadline time.Time
 	wait     time.Duration // how long phaseClosing lasts
+	// closeSent is set once our Close frame to the client has been written.
+	closeSent bool
 }
 
 // An action is what a session's timer has to do.
@@ -143,6 +145,18 @@ func (l *lifecycle) announceLocked() {
 func (l *lifecycle) sent() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closeSent = true
+	l.skipCloseLocked()
+}
+
+// skipClose notes that the client is sent no Close frame.
+func (l *lifecycle) skipClose() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.skipCloseLocked()
+}
+
+func (l *lifecycle) skipCloseLocked() {
 	if l.phase == phaseAnnounced {
 		l.moveLocked(phaseSent, 0)
 	}
@@ -212,6 +226,16 @@ func (l *lifecycle) finish() bool {
 	l.phase = phaseOver
 	l.timer.Stop()
 	return true
+}
+
+// settle corrects the ending, once nothing can be written any more, if there was no way
+// to send our Close frame.
+func (l *lifecycle) settle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closeSent && !l.ending.peers {
+		l.ending = l.ending.unsent()
+	}
 }
 
 // moveLocked moves on to a phase that lasts for d.

@@ -36,11 +36,11 @@ func TestFirstCloseFrameDecides(t *testing.T) {
 		{"application", func(client, app *tunnelEnd) {
 			go client.answerAtOnce(fromApp, fromClient)
 			_, _ = app.Write(fromApp)
-		}, ending{by: byUpstream, code: 4001, reason: "app"}},
+		}, ending{by: byUpstream, code: 4001, reason: "app", peers: true}},
 		{"client", func(client, app *tunnelEnd) {
 			go app.answerAtOnce(fromClient, fromApp)
 			_, _ = client.Write(fromClient)
-		}, ending{by: byClient, code: 1000, reason: ""}},
+		}, ending{by: byClient, code: 1000, peers: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for range 50 {
@@ -70,7 +70,7 @@ func TestUnansweredClose(t *testing.T) {
 			frame := wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1012, "restart")))
 			_, _ = app.Write(frame)
 			time.Sleep(closeWait + time.Second)
-			if got, want := howEnded(s), (ending{by: byUpstream, code: 1012, reason: "restart"}); got != want || !onlyEnded() {
+			if got, want := howEnded(s), (ending{by: byUpstream, code: 1012, reason: "restart", peers: true}); got != want || !onlyEnded() {
 				t.Errorf("the session ended as %v, want %v", got, want)
 			}
 			if got := client.bytes(); !bytes.Equal(got, frame) {
@@ -87,7 +87,7 @@ func TestUnansweredClose(t *testing.T) {
 			frame := wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(4000, "done"))
 			_, _ = client.Write(frame)
 			time.Sleep(closeWait + time.Second)
-			if got, want := howEnded(s), (ending{by: byClient, code: 4000, reason: "done"}); got != want || !onlyEnded() {
+			if got, want := howEnded(s), (ending{by: byClient, code: 4000, reason: "done", peers: true}); got != want || !onlyEnded() {
 				t.Errorf("the session ended as %v, want %v", got, want)
 			}
 			if got, want := client.bytes(), wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, "done"))); !bytes.Equal(got, want) {
@@ -137,6 +137,33 @@ func TestClientIsToldFirst(t *testing.T) {
 	})
 }
 
+// The log doesn't have a code that nobody was sent.
+func TestCloseThatDoesNotFitIn(t *testing.T) {
+	want := ending{by: byAdmin, code: closeNone, reason: "no Close frame could be sent: bye"}
+	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
+		_, app := tunnelPipe(t, &Handler{Mode: modePassthrough, KeepaliveInterval: -1}, extendedConnect)
+		s := onlySession(t)
+		_, _ = app.Write(wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), wstest.Letters(100))[:50])
+		synctest.Wait()
+		s.plan(0, ending{by: byAdmin, code: 4000, reason: "bye"})
+		time.Sleep(closeWait + time.Second)
+		if got := howEnded(s); got != want || !onlyEnded() {
+			t.Errorf("within a frame of the application's: the session ended as %v, want %v", got, want)
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		p := pipe(t, &Handler{KeepaliveInterval: -1, WriteTimeout: caddy.Duration(time.Hour)})
+		p.Send(ws.OpText, "echo that nobody reads")
+		synctest.Wait()
+		s := onlySession(t)
+		s.plan(0, ending{by: byAdmin, code: 4000, reason: "bye"})
+		time.Sleep(closeWait + time.Second)
+		if got := howEnded(s); got != want || !onlyEnded() {
+			t.Errorf("during a stalled write: the session ended as %v, want %v", got, want)
+		}
+	})
+}
+
 // isMaskedClose reports whether p is one masked Close frame with a payload.
 func isMaskedClose(p, payload []byte) bool {
 	h, n, err := ws.ParseHeader(p)
@@ -172,7 +199,7 @@ func TestCloseAcrossTheAccept(t *testing.T) {
 		if got := <-read; got != frame {
 			t.Errorf("read %x, want %x", got, frame)
 		}
-		if got, want := howEnded(s), (ending{by: byClient, code: 4000, reason: "early"}); got != want {
+		if got, want := howEnded(s), (ending{by: byClient, code: 4000, reason: "early", peers: true}); got != want {
 			t.Errorf("the session ended as %v, want %v", got, want)
 		}
 		s.finish()

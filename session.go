@@ -124,7 +124,7 @@ func (s *session) closeWith(e ending) { s.sendClose(s.announce(e)) }
 // sendClose sends the client a Close frame of ours, if it is to have one.
 func (s *session) sendClose(e ending) {
 	if e.code == closeNone {
-		s.lifecycle.sent()
+		s.skipClose()
 	} else {
 		s.out.Post(ws.OpClose, e.payload())
 	}
@@ -137,6 +137,7 @@ func (s *session) finish() {
 	}
 	defer sessions.remove(s)
 	s.out.End(s.stream.Cut)
+	s.settle()
 	s.stream.Close()
 	s.reportClosed()
 }
