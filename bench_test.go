@@ -46,7 +46,7 @@ func echoLoop(stream *loopStream) {
 	h := &Handler{BufferSize: defaultBufferSize, buffers: ws.NewBufferPool(defaultBufferSize + ws.MaxHeader)}
 	s := newSession(h, httptest.NewRequest("GET", "/", nil))
 	s.stream = stream
-	s.out.Begin(stream, &s.keepalive, nil, nil)
+	s.out.Begin(stream, &s.keepalive.Keepalive, nil, nil)
 	_ = newEcho(s, true).messages()
 }
 

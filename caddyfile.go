@@ -27,18 +27,19 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
 //	websocket [<matcher>] [echo|passthrough] {
-//		keepalive        <interval> [<timeout>] | off
-//		buffer_size      <size>
-//		allowed_origins  <origins...>
+//		keepalive          <interval> [<timeout>] | off
+//		upstream_keepalive <interval> [<timeout>]
+//		buffer_size        <size>
+//		allowed_origins    <origins...>
 //		require_origin
-//		subprotocols     <names...>
-//		compression      on | off
-//		max_message_size <size>
-//		max_connections  <count> [<per_client>]
-//		write_timeout    <duration>
-//		max_lifetime     <duration>
-//		close_delay      <duration>
-//		close_code       <cause> <code>|none
+//		subprotocols       <names...>
+//		compression        on | off
+//		max_message_size   <size>
+//		max_connections    <count> [<per_client>]
+//		write_timeout      <duration>
+//		max_lifetime       <duration>
+//		close_delay        <duration>
+//		close_code         <cause> <code>|none
 //		console
 //	}
 //
@@ -86,6 +87,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return nil
 	case "keepalive":
 		return h.unmarshalKeepalive(d)
+	case "upstream_keepalive":
+		return parseDurations(d, option, &h.UpstreamKeepaliveInterval, &h.UpstreamKeepaliveTimeout)
 	case "close_code":
 		return h.unmarshalCloseCode(d)
 	case "buffer_size", "allowed_origins", "subprotocols", "compression", "max_message_size",
@@ -126,20 +129,14 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 }
 
 func (h *Handler) unmarshalKeepalive(d *caddyfile.Dispenser) error {
-	if !d.NextArg() {
-		return d.ArgErr()
-	}
-	if d.Val() == "off" {
-		h.KeepaliveInterval = -1
-		return nil
-	}
-	if err := parseDuration(d, "keepalive", &h.KeepaliveInterval); err != nil {
-		return err
-	}
 	if d.NextArg() {
-		return parseDuration(d, "keepalive", &h.KeepaliveTimeout)
+		if d.Val() == "off" {
+			h.KeepaliveInterval = -1
+			return nil
+		}
+		d.Prev()
 	}
-	return nil
+	return parseDurations(d, "keepalive", &h.KeepaliveInterval, &h.KeepaliveTimeout)
 }
 
 func (h *Handler) unmarshalCloseCode(d *caddyfile.Dispenser) error {
@@ -188,6 +185,20 @@ func parseCount(d *caddyfile.Dispenser, option string, count *int) error {
 		return d.Errf("parsing %s '%s': it must be a whole number from 1 to %d", option, d.Val(), math.MaxInt32)
 	}
 	*count = int(n)
+	return nil
+}
+
+// parseDurations parses the arguments of an option: a duration, and possibly another one.
+func parseDurations(d *caddyfile.Dispenser, option string, first, second *caddy.Duration) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	if err := parseDuration(d, option, first); err != nil {
+		return err
+	}
+	if d.NextArg() {
+		return parseDuration(d, option, second)
+	}
 	return nil
 }
 

@@ -159,12 +159,26 @@ var configRefusals = []struct{ config, message string }{
 	{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
 	{
 		`{"close_code": {"restart": 1001}}`,
-		"close_code 'restart': the cause must be one of admin, keepalive_timeout, lifetime, reload, shutdown, upstream",
+		"close_code 'restart': the cause must be one of admin, keepalive_timeout, lifetime, reload, shutdown, upstream, upstream_timeout",
 	},
 	{`{"close_code": {"upstream": 1001}}`, "close_code 'upstream': only valid in passthrough mode"},
 	{
 		`{"close_code": {"reload": 1005}}`,
 		"close_code reload '1005': it must be none or a code that a server may send: 1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999",
+	},
+	{`{"close_code": {"upstream_timeout": 4000}}`, "close_code 'upstream_timeout': only valid in passthrough mode"},
+	{`{"upstream_keepalive_interval": 1000000000}`, "upstream_keepalive: only valid in passthrough mode"},
+	{
+		`{"mode": "passthrough", "upstream_keepalive_interval": -1}`,
+		"upstream_keepalive_interval '-1ns': it can't be negative",
+	},
+	{
+		`{"mode": "passthrough", "upstream_keepalive_timeout": 60000000000}`,
+		"upstream_keepalive_timeout '1m0s': it can't be set without upstream_keepalive_interval",
+	},
+	{
+		`{"mode": "passthrough", "upstream_keepalive_interval": 60000000000, "upstream_keepalive_timeout": 60000000000}`,
+		"upstream_keepalive_timeout '1m0s': it must be longer than upstream_keepalive_interval, which is '1m0s'",
 	},
 	{`{"max_connections_per_client": -1}`, "max_connections_per_client '-1': it can't be negative"},
 	{`{"max_message_size": -1}`, "max_message_size '-1': it can't be negative"},

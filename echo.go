@@ -22,7 +22,7 @@ func newEcho(s *session, deflate bool) *echo {
 	return &echo{
 		session: s,
 		limit:   s.handler.MaxMessageSize,
-		in:      ws.NewReader(s.stream, &s.keepalive, s.handler.buffers, s.out.Flush, deflate),
+		in:      ws.NewReader(s.stream, &s.keepalive.Keepalive, s.handler.buffers, s.out.Flush, deflate),
 	}
 }
 

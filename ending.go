@@ -28,8 +28,12 @@ const (
 	byShutdown         cause = "shutdown"
 	byAdmin            cause = "admin"
 	byUpstream         cause = "upstream"
+	byUpstreamTimeout  cause = "upstream_timeout"
 	byError            cause = "error"
 )
+
+// upstreams reports whether the application is the cause.
+func (by cause) upstreams() bool { return by == byUpstream || by == byUpstreamTimeout }
 
 // An ending is how a session ends: why, and with which Close frame.
 type ending struct {
@@ -90,6 +94,7 @@ var closeCodes = map[cause]int{
 	byReload:           websocket.CloseServiceRestart,
 	byLifetime:         websocket.CloseServiceRestart,
 	byUpstream:         websocket.CloseServiceRestart,
+	byUpstreamTimeout:  websocket.CloseServiceRestart,
 	byKeepaliveTimeout: closeNone,
 	byAdmin:            websocket.ClosePolicyViolation,
 }

@@ -108,7 +108,7 @@ func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
 	in := &piecesStream{in: stream, sizes: sizes}
 	session := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
 	session.stream = in
-	session.out.Begin(in, &session.keepalive, nil, nil)
+	session.out.Begin(in, &session.keepalive.Keepalive, nil, nil)
 	e := newEcho(session, deflate)
 	r := reading{err: e.messages()}
 	_ = e.out.Flush()

@@ -4,8 +4,6 @@ import (
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // A phase is how far a session has come. It only ever moves on.
@@ -63,7 +61,8 @@ type action byte
 
 const (
 	actNone      action = iota
-	actPing             // send a Ping
+	actPing             // send the client a Ping
+	actPingApp          // send the application one
 	actClose            // send the client our Close frame
 	actCloseApp         // send the application one
 	actInterrupt        // wait for the peers no longer
@@ -135,7 +134,7 @@ func (l *lifecycle) announce(e ending) (decided ending) {
 
 // announceLocked begins the end with Close frames of ours.
 func (l *lifecycle) announceLocked() {
-	if l.ending.code == closeNone {
+	if l.ending.code == closeNone || l.ending.by == byKeepaliveTimeout {
 		l.wait = cutWait
 	}
 	l.moveLocked(phaseAnnounced, announceWait)
@@ -162,16 +161,24 @@ func (l *lifecycle) skipCloseLocked() {
 	}
 }
 
+// A watch is what next does about the keepalive of a peer: what to do when a Ping is due,
+// and how the session ends if the peer is dead.
+type watch struct {
+	*heartbeat
+	ping  action
+	death ending
+}
+
 // next decides what is due and sets the timer for what comes after it. The timer
 // is set before anything is written, so that a write that stalls is cut in its
-// time. The ending that is given is that of a dead client.
-func (l *lifecycle) next(k *ws.Keepalive, pings bool, death ending) (action, ending) {
+// time.
+func (l *lifecycle) next(peers ...watch) (action, ending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	due := !l.deadline.IsZero() && !time.Now().Before(l.deadline)
 	switch {
 	case l.phase == phaseOpen && !due:
-		return l.keepaliveLocked(k, pings, death)
+		return l.keepaliveLocked(peers)
 	case l.phase == phaseOpen, l.phase == phaseDecided:
 		l.announceLocked()
 		return actClose, l.ending
@@ -194,25 +201,32 @@ func (l *lifecycle) next(k *ws.Keepalive, pings bool, death ending) (action, end
 }
 
 // keepaliveLocked is next while nothing else is due.
-func (l *lifecycle) keepaliveLocked(k *ws.Keepalive, pings bool, death ending) (action, ending) {
-	wake, ping := never, false
-	if pings {
-		var dead bool
-		if ping, dead, wake = k.Check(); dead {
-			l.ending = death
-			l.wait = cutWait
+func (l *lifecycle) keepaliveLocked(peers []watch) (action, ending) {
+	wake, act := never, actNone
+	for _, peer := range peers {
+		if act != actNone {
+			wake = 0 // the other peer's turn is next
+			break
+		}
+		if peer.off.Load() {
+			continue
+		}
+		ping, dead, next := peer.Check()
+		if dead {
+			l.ending = peer.death
 			l.announceLocked()
 			return actClose, l.ending
 		}
+		if ping {
+			act = peer.ping
+		}
+		wake = min(wake, next)
 	}
 	if !l.deadline.IsZero() {
 		wake = min(wake, time.Until(l.deadline))
 	}
 	l.timer.Reset(wake)
-	if ping {
-		return actPing, ending{}
-	}
-	return actNone, ending{}
+	return act, ending{}
 }
 
 // finish ends the last phase but one. It reports whether the session has ever been

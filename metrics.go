@@ -96,7 +96,7 @@ func (h *Handler) endings() []ending {
 		list = append(list, ending{by: byServer, code: websocket.CloseInvalidFramePayloadData})
 	}
 	for by := range closeCodes {
-		if h.Mode == modePassthrough || by != byUpstream {
+		if h.Mode == modePassthrough || !by.upstreams() {
 			list = append(list, h.ending(by))
 		}
 	}

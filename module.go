@@ -81,6 +81,20 @@ type Handler struct {
 	// Default: twice `keepalive_interval`.
 	KeepaliveTimeout caddy.Duration `json:"keepalive_timeout,omitempty"`
 
+	// How long the application may be silent, in either direction, before it is sent a
+	// Ping, too. Its Pongs are not passed to the client. An application that answers
+	// none, or takes nothing, for `upstream_keepalive_timeout` is lost: its client's
+	// socket is closed with code 1012. This finds hosts that have vanished, and
+	// applications that hang. Not every application answers Pings, though RFC 6455
+	// §5.5.2 demands it. For `passthrough` only.
+	// Default: no pings.
+	UpstreamKeepaliveInterval caddy.Duration `json:"upstream_keepalive_interval,omitempty"`
+
+	// How long nothing at all may come from an application that is sent Pings, before
+	// it counts as lost. It must be longer than the interval.
+	// Default: twice `upstream_keepalive_interval`.
+	UpstreamKeepaliveTimeout caddy.Duration `json:"upstream_keepalive_timeout,omitempty"`
+
 	// The receive buffer: how many bytes of a message are read at once. A longer
 	// message is read in larger blocks. Between messages a socket holds no buffer.
 	// From 512 to 1048576 bytes.
@@ -153,8 +167,8 @@ type Handler struct {
 	CloseDelay caddy.Duration `json:"close_delay,omitempty"`
 
 	// The close codes that clients are sent, by cause: `keepalive_timeout`, `upstream`
-	// (the connection to the application was lost), `shutdown`, `reload`, `lifetime` or
-	// `admin`. 1006 cuts the socket without a Close frame.
+	// (the connection to the application was lost), `upstream_timeout` (it didn't
+	// answer), `shutdown`, `reload`, `lifetime` or `admin`. 1006 cuts the socket without a Close frame.
 	// Default: 1012 for all, but 1006 for `keepalive_timeout` and 1008 for `admin`.
 	CloseCode map[string]int `json:"close_code,omitempty"`
 

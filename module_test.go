@@ -95,8 +95,8 @@ func TestOptionsAgree(t *testing.T) {
 	fields := []string{"mode"}
 	for _, option := range options {
 		switch option {
-		case "keepalive":
-			fields = append(fields, "keepalive_interval", "keepalive_timeout")
+		case "keepalive", "upstream_keepalive":
+			fields = append(fields, option+"_interval", option+"_timeout")
 		case "max_connections":
 			fields = append(fields, option, "max_connections_per_client")
 		default:

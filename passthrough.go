@@ -30,7 +30,10 @@ type tunnel struct {
 	ready   []byte // what Read has yet to return, and readErr after that
 	readErr error
 	refused bool // what came may not pass, so nothing does any more
-	resumed bool // Read went on, once, after closeApp interrupted it within a frame
+	resumed bool // Read went on, once, after sendAppClose interrupted it within a frame
+	// awaited is closed when Read need not wait for the client any more; nil while it
+	// doesn't.
+	awaited chan struct{}
 
 	// toApp writes to the application where it has the client's bytes written to
 	// it, which appWritten reports. Where it reads them itself, appClose is the Close
@@ -38,6 +41,10 @@ type tunnel struct {
 	toApp      ws.Writer
 	appWritten atomic.Bool
 	appClose   atomic.Pointer[ending] // nil until the application is to be sent one
+
+	appKeepalive heartbeat
+	pingDue      atomic.Bool   // Read is to return a Ping
+	wake         chan struct{} // has Read look at pingDue
 
 	downMu   sync.Mutex // guards the following
 	down     ws.Scanner // from the application
@@ -58,11 +65,12 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	if h.Compression == "off" {
 		ws.WithoutDeflate(r.Header)
 	}
-	t := &tunnel{session: s, appDone: make(chan struct{})}
+	t := &tunnel{session: s, appDone: make(chan struct{}), wake: make(chan struct{}, 1)}
+	t.appKeepalive.nonce = newNonce()
 	t.setDone = sync.OnceFunc(func() { close(t.appDone) })
 	t.up = ws.Scanner{Client: true, Limit: h.MaxMessageSize, Strict: h.MaxMessageSize > 0, Ours: t.pong}
-	t.down = ws.Scanner{Limit: h.MaxMessageSize}
-	s.closeApp, s.releaseApp = t.sendAppClose, t.detachApp
+	t.down = ws.Scanner{Limit: h.MaxMessageSize, Ours: t.appPong}
+	s.app = t
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	t.cancel = cancel
@@ -132,6 +140,7 @@ func (t *tunnel) close() {
 	t.stream.Interrupt()
 	t.upMu.Lock()
 	defer t.upMu.Unlock()
+	t.stopWaiting()
 	t.stream.Resume()
 	buf := ws.Blocks.Get()
 	defer ws.Blocks.Put(buf)
@@ -181,8 +190,9 @@ func (t *tunnel) checkBroken(s *ws.Scanner, from string) {
 	}
 	reason := fmt.Sprintf("frames from the %s can't be followed: %v", from, s.Broken)
 	if s == &t.down {
-		t.noPings.Store(true)
+		t.keepalive.off.Store(true)
 	}
+	t.appKeepalive.off.Store(true)
 	if !t.unsupervised.CompareAndSwap(nil, &reason) {
 		return
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// push passes on to the client what the application writes. The scanner of this
-// direction takes nothing out, so p stays as it is.
+// push passes on to the client what the application writes. It may change p while a
+// Ping to the application has not been answered.
 func (t *tunnel) push(p []byte) error {
 	closedBefore := t.down.Closed
 	r := t.down.Scan(p)
@@ -76,11 +76,13 @@ func (t *tunnel) Write(p []byte) (n int, err error) {
 	}
 	t.downMu.Lock()
 	defer t.downMu.Unlock()
+	t.appKeepalive.Heard()
+	defer t.appKeepalive.Listen()
 	if t.head != nil {
 		return len(p), t.pushHead(p)
 	}
 	n = len(p)
-	if len(t.downHeld) > 0 {
+	if len(t.downHeld) > 0 || t.appKeepalive.unanswered() {
 		p = append(bytes.Clone(t.downHeld), p...)
 	}
 	return n, t.push(p)
@@ -184,7 +186,9 @@ func (t *tunnel) pushRead(p []byte, k int, full bool) (expected int64, err error
 	defer t.contain(&err)
 	t.downMu.Lock()
 	defer t.downMu.Unlock()
+	t.appKeepalive.Heard()
 	err = t.push(p)
+	t.appKeepalive.Listen()
 	// The rest of a frame is on its way; what comes next may be like the last.
 	expected = max(t.down.Remaining, min(int64(k), int64(t.handler.buffers.Size)))
 	if full {

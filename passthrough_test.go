@@ -49,7 +49,7 @@ func TestTunnelUnsupervised(t *testing.T) {
 		if got := app.bytes(); !bytes.Equal(got, append(broken, make([]byte, 10)...)) {
 			t.Errorf("the application got %x", got)
 		}
-		if pings := s.pings.Load(); pings < 5 {
+		if pings := s.keepalive.pings.Load(); pings < 5 {
 			t.Errorf("%d pings were sent", pings)
 		}
 		fields := s.data()

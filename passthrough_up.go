@@ -88,6 +88,7 @@ func (t *tunnel) WriteTo(app io.Writer) (written int64, err error) {
 	t.upMu.Lock()
 	defer t.leave(&err)
 	t.attach(app)
+	t.stopWaiting()
 	buf := ws.NewCopyBuffer(t.handler.buffers)
 	for expected := int64(0); err == nil && !t.answered(); {
 		if t.up.WithinFrame() || len(t.upHeld) > 0 {
@@ -117,8 +118,9 @@ func (t *tunnel) leave(err *error) {
 
 // attach has the application written to by itself.
 func (t *tunnel) attach(app io.Writer) {
-	t.toApp.BeginApp(app)
+	t.toApp.BeginApp(app, &t.appKeepalive.Keepalive, t.appKeepalive.nextPing)
 	t.appWritten.Store(true)
+	t.postAppPing()
 	if e := t.appClose.Load(); e != nil {
 		t.toApp.Post(ws.OpClose, e.appPayload())
 	}
@@ -165,13 +167,27 @@ func (t *tunnel) Read(p []byte) (n int, err error) {
 	defer t.contain(&err)
 	t.upMu.Lock()
 	defer t.upMu.Unlock()
+	t.appKeepalive.EndWrite()
+	n, err = t.readLocked(p)
+	t.appKeepalive.BeginWrite() // which ends when the application reads on
+	return n, err
+}
+
+func (t *tunnel) readLocked(p []byte) (n int, err error) {
 	for len(t.ready) == 0 {
 		if t.readErr != nil {
 			return 0, t.readErr
 		}
 		if e := t.appClose.Load(); e != nil && !t.upWithinFrame() {
-			t.ready, t.readErr = ws.AppendClientClose(nil, e.appPayload()), io.EOF
+			t.ready, t.readErr = ws.AppendClientControl(nil, ws.OpClose, e.appPayload()), io.EOF
 			break
+		}
+		if t.takesAppPing() {
+			t.ready = t.nextAppPing()
+			break
+		}
+		if t.appKeepalive.On() && !t.awaitClient() {
+			continue
 		}
 		buf := t.room[:]
 		direct := len(p) >= len(buf)

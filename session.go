@@ -3,7 +3,6 @@ package caddywebsocket
 import (
 	"context"
 	"crypto/rand"
-	mathrand "math/rand/v2"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -32,24 +31,10 @@ type session struct {
 	upstream  string                    // where reverse_proxy has dialed, once it has
 	stream    stream.Stream             // there is one from when the handshake is accepted
 	out       ws.Writer                 // to the client
-	keepalive ws.Keepalive
-	// noPings is set when it isn't known any more where frames to the client end.
-	noPings atomic.Bool
+	keepalive heartbeat                 // the client's
+	app       *tunnel                   // in passthrough: the application's side
 	// unsupervised says why not all frames are seen.
 	unsupervised atomic.Pointer[string]
-
-	// In passthrough, closeApp sends the application a Close frame, and releaseApp
-	// ends its part when the stream is interrupted.
-	closeApp   func(ending)
-	releaseApp func()
-
-	// Our pings carry nonce and the number of the ping, so that no late Pong is
-	// taken for one to somebody else's.
-	nonce    uint32
-	pings    atomic.Uint32
-	answered atomic.Uint32 // the last one that was
-	pingedAt atomic.Int64  // by the clock of keepalive
-	rtt      atomic.Int64  // the last round-trip time, in nanoseconds; 0: none yet
 
 	received, sent traffic // from and to the client
 }
@@ -61,7 +46,7 @@ func newSession(h *Handler, r *http.Request) *session {
 		handler:   h,
 		request:   r.Context(),
 		handshake: newHandshake(r),
-		nonce:     mathrand.Uint32(),
+		keepalive: heartbeat{nonce: newNonce()},
 	}
 }
 
@@ -70,11 +55,15 @@ func (s *session) begin(stream stream.Stream) {
 	s.stream = stream
 	interval := max(0, time.Duration(s.handler.KeepaliveInterval))
 	s.keepalive.Begin(interval, time.Duration(s.handler.KeepaliveTimeout)) // from here: to accept may have taken long
-	s.out.Begin(stream, &s.keepalive, s.nextPing, s.lifecycle.sent)
-	if interval == 0 {
-		interval = never
+	s.out.Begin(stream, &s.keepalive.Keepalive, s.keepalive.nextPing, s.lifecycle.sent)
+	first := never
+	if interval > 0 {
+		first = interval
 	}
-	s.lifecycle.begin(s.tick, interval)
+	if s.app != nil {
+		first = min(first, s.app.beginAppKeepalive())
+	}
+	s.lifecycle.begin(s.tick, first)
 	if repl, ok := s.request.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		s.upstream, _ = repl.GetString("http.reverse_proxy.upstream.hostport")
 	}
@@ -95,24 +84,35 @@ func (s *session) begun() bool {
 // tick does what is due.
 func (s *session) tick() {
 	defer s.contain(nil)
-	switch act, end := s.next(&s.keepalive, !s.noPings.Load(), s.handler.ending(byKeepaliveTimeout)); act {
+	switch act, end := s.next(s.peers()...); act {
 	case actNone:
 	case actPing:
 		s.ping()
+	case actPingApp:
+		s.app.pingApp()
 	case actClose:
 		s.sendClose(end)
 	case actCloseApp:
-		if s.closeApp != nil {
-			s.closeApp(end)
+		if s.app != nil {
+			s.app.sendAppClose(end)
 		}
 	case actInterrupt:
 		s.stream.Interrupt()
-		if s.releaseApp != nil {
-			s.releaseApp()
+		if s.app != nil {
+			s.app.detachApp()
 		}
 	case actCut:
 		s.stream.Cut()
 	}
+}
+
+// peers returns the peers that are sent Pings.
+func (s *session) peers() []watch {
+	peers := []watch{{&s.keepalive, actPing, s.handler.ending(byKeepaliveTimeout)}}
+	if s.app != nil && s.app.appKeepalive.On() {
+		peers = append(peers, watch{&s.app.appKeepalive, actPingApp, s.handler.ending(byUpstreamTimeout)})
+	}
+	return peers
 }
 
 // failed ends the session for an error of its stream.

@@ -29,6 +29,9 @@ func (h *Handler) setDefaults() {
 	if h.KeepaliveInterval > 0 && h.KeepaliveTimeout == 0 {
 		h.KeepaliveTimeout = 2 * h.KeepaliveInterval
 	}
+	if h.UpstreamKeepaliveInterval > 0 && h.UpstreamKeepaliveTimeout == 0 {
+		h.UpstreamKeepaliveTimeout = 2 * h.UpstreamKeepaliveInterval
+	}
 	if h.BufferSize == 0 {
 		h.BufferSize = defaultBufferSize
 	}
@@ -52,6 +55,9 @@ func (h *Handler) Validate() error {
 	if h.KeepaliveInterval > 0 && h.KeepaliveTimeout <= h.KeepaliveInterval {
 		return fmt.Errorf("keepalive_timeout '%s': it must be longer than keepalive_interval, which is '%s'",
 			time.Duration(h.KeepaliveTimeout), time.Duration(h.KeepaliveInterval))
+	}
+	if err := h.validateUpstreamKeepalive(); err != nil {
+		return err
 	}
 	if h.BufferSize < minBufferSize || h.BufferSize > maxBufferSize {
 		return fmt.Errorf("buffer_size '%d': it must be from %d to %d bytes", h.BufferSize, minBufferSize, maxBufferSize)
@@ -109,6 +115,23 @@ func (h *Handler) Validate() error {
 	return nil
 }
 
+func (h *Handler) validateUpstreamKeepalive() error {
+	interval, timeout := time.Duration(h.UpstreamKeepaliveInterval), time.Duration(h.UpstreamKeepaliveTimeout)
+	switch {
+	case interval == 0 && timeout == 0:
+		return nil
+	case h.Mode == modeEcho:
+		return errors.New("upstream_keepalive: only valid in passthrough mode")
+	case interval < 0:
+		return fmt.Errorf("upstream_keepalive_interval '%s': it can't be negative", interval)
+	case interval == 0:
+		return fmt.Errorf("upstream_keepalive_timeout '%s': it can't be set without upstream_keepalive_interval", timeout)
+	case timeout <= interval:
+		return fmt.Errorf("upstream_keepalive_timeout '%s': it must be longer than upstream_keepalive_interval, which is '%s'", timeout, interval)
+	}
+	return nil
+}
+
 // validateCloseCode checks close_code in the order of the causes' names, so that the
 // same config always gets the same error.
 func (h *Handler) validateCloseCode() error {
@@ -116,8 +139,8 @@ func (h *Handler) validateCloseCode() error {
 		if _, ok := closeCodes[cause(by)]; !ok {
 			return fmt.Errorf("close_code '%s': the cause must be one of %s", by, strings.Join(closeCauses(), ", "))
 		}
-		if h.Mode == modeEcho && cause(by) == byUpstream {
-			return errors.New("close_code 'upstream': only valid in passthrough mode")
+		if h.Mode == modeEcho && cause(by).upstreams() {
+			return fmt.Errorf("close_code '%s': only valid in passthrough mode", by)
 		}
 		if code := h.CloseCode[by]; code != closeNone && !maySendCode(code) {
 			return fmt.Errorf("close_code %s '%d': it must be none or a code that a server may send: %s", by, code, codesToSend)

@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -67,19 +66,19 @@ func (w *Writer) Begin(client io.Writer, k *Keepalive, ping func() []byte, onClo
 	w.out, w.keepalive, w.ping, w.onClose = client, k, ping, onClose
 }
 
-// BeginApp makes w write to an application, so that frames are masked.
-func (w *Writer) BeginApp(app io.Writer) {
+// BeginApp is Begin for a peer that is an application: frames to it are masked.
+func (w *Writer) BeginApp(app io.Writer, k *Keepalive, ping func() []byte) {
+	w.Begin(app, k, ping, nil)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.out, w.masked = app, true
+	w.masked = true
 }
 
-// AppendClientClose appends a client's Close frame, masked with a random key.
-func AppendClientClose(p, payload []byte) []byte {
-	b := bytes.NewBuffer(p)
-	w := Writer{out: b, masked: true}
-	_ = w.Control(OpClose, payload)
-	return b.Bytes()
+// AppendClientControl appends a client's control frame, masked with a random key.
+func AppendClientControl(p []byte, opcode Opcode, payload []byte) []byte {
+	var key [4]byte
+	binary.NativeEndian.PutUint32(key[:], mathrand.Uint32())
+	return AppendMaskedFrame(p, FinBit|byte(opcode), key, payload)
 }
 
 // Hold holds our control frames back until the next Pass.
@@ -237,15 +236,15 @@ func (w *Writer) controlLocked(f controlFrame) error {
 	w.closeSent = f.opcode == OpClose
 	frame := make([]byte, 0, 2+4+MaxControlPayload)
 	if w.masked {
-		var key [4]byte
-		binary.NativeEndian.PutUint32(key[:], mathrand.Uint32())
-		return w.write(AppendMaskedFrame(frame, FinBit|byte(f.opcode), key, f.payload))
+		frame = AppendClientControl(frame, f.opcode, f.payload)
+	} else {
+		frame = AppendFrame(frame, FinBit|byte(f.opcode), f.payload)
 	}
-	err := w.write(AppendFrame(frame, FinBit|byte(f.opcode), f.payload))
+	err := w.write(frame)
 	switch {
 	case err != nil:
-	case f.opcode == OpPing:
-		w.keepalive.pingSent()
+	case f.opcode == OpPing && w.keepalive != nil:
+		w.keepalive.PingSent()
 	case f.opcode == OpClose && w.onClose != nil:
 		w.onClose()
 	}
@@ -267,13 +266,13 @@ func (w *Writer) write(p []byte) error {
 		return w.err
 	}
 	if w.keepalive != nil {
-		w.keepalive.beginWrite()
+		w.keepalive.BeginWrite()
 	}
 	if _, err := w.out.Write(p); err != nil {
 		w.err = &WriteError{Err: err}
 	}
 	if w.keepalive != nil {
-		w.keepalive.endWrite()
+		w.keepalive.EndWrite()
 	}
 	return w.err
 }
