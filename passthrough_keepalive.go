@@ -61,6 +61,12 @@ func (t *tunnel) appPong(payload []byte) bool {
 	return ours
 }
 
+// awaitsClient reports whether a Ping can be given to the application before the next
+// bytes from the client.
+func (t *tunnel) awaitsClient() bool {
+	return t.appKeepalive.On() && !t.upWithinFrame() && len(t.upHeld) == 0
+}
+
 // awaitClient waits until the client has sent something, and returns true; or until it is
 // time to look at pingDue. A read from a stream can't be interrupted for a Ping: on HTTP/2
 // none would succeed after that. So another goroutine waits, over several calls if need be.

@@ -186,7 +186,7 @@ func (t *tunnel) readLocked(p []byte) (n int, err error) {
 			t.ready = t.nextAppPing()
 			break
 		}
-		if t.appKeepalive.On() && !t.awaitClient() {
+		if t.awaitsClient() && !t.awaitClient() {
 			continue
 		}
 		buf := t.room[:]
