@@ -86,16 +86,12 @@ func TestUpstreamKeepalive(t *testing.T) {
 			}
 			message := wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "hello")
 			pong := wstest.ServerFrame(ws.FinBit|byte(ws.OpPong), string(pings[i]))
-			sent := bytes.Join([][]byte{message, pong, message}, nil)
-			kept := bytes.Clone(sent)
+			sent := bytes.Join([][]byte{message, pong, pong, message}, nil) // the second one answers nothing
 			for _, part := range [][]byte{sent[:len(message)+3], sent[len(message)+3:]} {
 				_, _ = app.Write(part)
 				synctest.Wait()
 			}
-			if !bytes.Equal(kept, sent) {
-				t.Fatal("what the application wrote was changed")
-			}
-			fromApp = append(append(fromApp, message...), message...)
+			fromApp = bytes.Join([][]byte{fromApp, message, pong, message}, nil)
 			if got := client.bytes(); !bytes.Equal(got, fromApp) {
 				t.Fatalf("the client got %x, want %x", got, fromApp)
 			}
@@ -191,7 +187,7 @@ func TestUpstreamPingWaitsForFrame(t *testing.T) {
 		s := onlySession(t)
 		frame := wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(wstest.Letters(100)))
 		_, _ = client.Write(frame[:50])
-		time.Sleep(5 * time.Minute)
+		time.Sleep(5*time.Minute + time.Second)
 		if got := app.bytes(); !bytes.Equal(got, frame[:50]) || howEnded(s) != (ending{}) {
 			t.Fatalf("the application got %x, and the session ended as %v", got, howEnded(s))
 		}
