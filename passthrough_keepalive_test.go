@@ -102,6 +102,33 @@ func TestUpstreamKeepalive(t *testing.T) {
 	})
 }
 
+// A Pong is taken out of a copy: what an application writes is its own (io.Writer).
+func TestUpstreamPongLeavesBufferAlone(t *testing.T) {
+	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
+		client := tunnelPipeTo(t, upstreamKeepaliveHandler(), extendedConnect, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			conn, err := take(w, r)
+			if err != nil {
+				return err
+			}
+			frame := make([]byte, 2+4+ws.PingPayloadLen)
+			if _, err := io.ReadFull(conn, frame); err != nil {
+				return err
+			}
+			pings, _ := appPings(frame)
+			answer := append(wstest.ServerFrame(ws.FinBit|byte(ws.OpPong), string(pings[0])), wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "hello")...)
+			written := bytes.Clone(answer)
+			if _, err := conn.Write(written); err != nil || !bytes.Equal(written, answer) {
+				t.Errorf("writing %x left %x, %v", answer, written, err)
+			}
+			return conn.Close()
+		}))
+		time.Sleep(31 * time.Second)
+		if got, want := client.bytes(), wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "hello"); !bytes.HasPrefix(got, want) {
+			t.Errorf("the client got %x, want %x", got, want)
+		}
+	})
+}
+
 // Without the option an application gets what its client sends and nothing else.
 func TestUpstreamKeepaliveOff(t *testing.T) {
 	onEveryAppPipe(t, func() *Handler { return &Handler{Mode: modePassthrough} }, func(t *testing.T, _, app *tunnelEnd) {
