@@ -134,7 +134,7 @@ func (l *lifecycle) announce(e ending) (decided ending) {
 
 // announceLocked begins the end with Close frames of ours.
 func (l *lifecycle) announceLocked() {
-	if l.ending.code == closeNone || l.ending.by == byKeepaliveTimeout {
+	if l.ending.withoutClose() || l.ending.by == byKeepaliveTimeout {
 		l.wait = cutWait
 	}
 	l.moveLocked(phaseAnnounced, announceWait)

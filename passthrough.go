@@ -49,6 +49,7 @@ type tunnel struct {
 	downMu   sync.Mutex // guards the following
 	down     ws.Scanner // from the application
 	downHeld []byte     // what down held back
+	tooBig   bool       // what came may not pass, so nothing does any more
 	head     []byte     // of a response that the application writes itself; nil once frames follow
 	content  bool       // the answer has a type of content, as one that opens a socket has not
 
@@ -161,7 +162,7 @@ func (t *tunnel) close() {
 // application has begun and never ends is dropped: nothing of that frame has passed,
 // so the Close frame can take its place.
 func (t *tunnel) finishClose(end ending) bool {
-	if t.head != nil || t.down.WithinFrame() {
+	if t.head != nil || !t.tooBig && t.down.WithinFrame() {
 		return false
 	}
 	if t.content && t.appClose.Load() == nil && !t.up.Seen { // nobody has shown yet that this is a socket

@@ -22,6 +22,9 @@ import (
 func (t *tunnel) push(p []byte) error {
 	closedBefore := t.down.Closed
 	r := t.down.Scan(p)
+	if t.tooBig {
+		r.Pass = nil
+	}
 	if t.down.Closed && !closedBefore { // noted before the client can answer it
 		t.end(endingBy(byUpstream, t.down.Close))
 	}
@@ -30,6 +33,7 @@ func (t *tunnel) push(p []byte) error {
 	} // the application learns of a Close frame in its own direction
 	if r.Err != nil {
 		t.refuse(r.Err)
+		t.tooBig = true
 		t.down.Limit = 0
 		r.Held = t.down.Scan(r.Held).Held
 	}

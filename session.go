@@ -123,7 +123,7 @@ func (s *session) closeWith(e ending) { s.sendClose(s.announce(e)) }
 
 // sendClose sends the client a Close frame of ours, if it is to have one.
 func (s *session) sendClose(e ending) {
-	if e.code == closeNone {
+	if e.withoutClose() {
 		s.skipClose()
 	} else {
 		s.out.Post(ws.OpClose, e.payload())
