@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // A filter is a parameter of the admin API that selects sessions.
@@ -23,7 +25,7 @@ var filters = map[string]filter{
 	"client_ip":   {parseClientIP, func(s *session, value string) bool { return canonicalIP(s.handshake.clientIP) == value }},
 	"user_id":     {anyValue, func(s *session, value string) bool { return s.handshake.user == value }},
 	"subprotocol": {anyValue, func(s *session, value string) bool { return s.agreed().subprotocol == value }},
-	"server":      {anyValue, func(s *session, value string) bool { return s.handshake.server == value }},
+	"server":      {parseServer, func(s *session, value string) bool { return s.handshake.server == value }},
 	"upstream":    {parseUpstream, func(s *session, value string) bool { return strings.EqualFold(s.upstream, value) }},
 }
 
@@ -75,9 +77,36 @@ func canonicalIP(ip string) string {
 	return addr.Unmap().String()
 }
 
+// parseServer accepts the names of the servers that the config or an open session has.
+func parseServer(value string) (string, error) {
+	names := make(map[string]bool)
+	for _, srv := range newInventory(caddy.ActiveContext()).servers {
+		names[srv.Name()] = true
+	}
+	for _, s := range sessions.list() {
+		names[s.handshake.server] = true
+	}
+	delete(names, "") // of a session outside of a server
+	if !names[value] {
+		return "", fmt.Errorf("server '%s': it must be a server of the config: %s", value, strings.Join(slices.Sorted(maps.Keys(names)), ", "))
+	}
+	return value, nil
+}
+
+// parseUpstream accepts the addresses of the upstreams that the config or an open session
+// has, and any address if the config has dynamic upstreams.
 func parseUpstream(value string) (string, error) {
 	if strings.Contains(value, "://") {
 		return "", fmt.Errorf("upstream '%s': it must be an address such as localhost:3000, without a scheme", value)
+	}
+	config := newInventory(caddy.ActiveContext())
+	for _, s := range sessions.list() {
+		config.upstreams[s.upstream] = true
+	}
+	delete(config.upstreams, "") // of sessions that have none
+	addresses := slices.Sorted(maps.Keys(config.upstreams))
+	if !config.dynamic && !slices.ContainsFunc(addresses, func(a string) bool { return strings.EqualFold(a, value) }) {
+		return "", fmt.Errorf("upstream '%s': it must be an upstream of the config: %s", value, strings.Join(addresses, ", "))
 	}
 	return value, nil
 }

@@ -39,8 +39,8 @@ func TestAdminFilters(t *testing.T) {
 	for query, want := range map[string]int{
 		"?host=127.0.0.1": 8, "?host=127.0.0.1:" + plain: 2, "?host=127.0.0.1:" + secure: 6, "?host=127.0.0.1:1": 0,
 		"?client_ip=127.0.0.1": 8, "?client_ip=::ffff:127.0.0.1": 8, "?client_ip=127.0.0.2": 0,
-		"?server=plain": 2, "?server=secure": 6, "?server=other": 0,
-		"?upstream=" + u.Addr().String(): 4, "?upstream=127.0.0.1:1": 0, "?path=/app&server=plain": 1,
+		"?server=plain": 2, "?server=secure": 6,
+		"?upstream=" + u.Addr().String(): 4, "?path=/app&server=plain": 1,
 	} {
 		if got := p.Sessions(t, query); len(got) != want {
 			t.Errorf("%s: %d sessions, want %d", query, len(got), want)
@@ -54,6 +54,8 @@ func TestAdminFilters(t *testing.T) {
 		"host=https://localhost": "host 'https://localhost': it must be a host",
 		"path=app":               "path 'app': it must begin with a slash",
 		"upstream=http://a:1":    "upstream 'http://a:1': it must be an address",
+		"upstream=127.0.0.1:1":   "upstream '127.0.0.1:1': it must be an upstream of the config: " + u.Addr().String(),
+		"server=other":           "server 'other': it must be a server of the config: plain, secure",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodDelete} {
 			status, answer, err := p.Call(method, "/websocket/sessions?"+filter, nil)
