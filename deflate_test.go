@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"encoding/hex"
 	mathrand "math/rand/v2"
 	"slices"
 	"strconv"
@@ -78,4 +79,24 @@ func TestCorruptDeflateShowsEarly(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whether a message is corrupt doesn't depend on the one before, from which its inflater
+// may have a distance tree that the message lacks.
+func TestInflaterForgets(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		// A block with an empty distance tree: the letter a 3000 times, and a length.
+		corrupt, err := hex.DecodeString("0cc0010900000080a0adfe3f51" + strings.Repeat("00", 375) + "0c00001000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := pipe(t, &Handler{Compression: "on"})
+		const first = ws.FinBit | ws.RSV1Bit | byte(ws.OpBinary)
+		p.WriteRaw(wstest.ClientFrame(first, wstest.Deflate(wstest.Records(3000))))
+		if _, payload := p.ReadEvent(); len(payload) == 0 {
+			t.Fatal("an empty message came back")
+		}
+		p.WriteRaw(wstest.ClientFrame(first, corrupt))
+		p.ExpectClose(1007, "corrupt compressed data")
+	})
 }

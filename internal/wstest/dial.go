@@ -39,9 +39,7 @@ func (s *Server) TryDial(t *testing.T, protocol, path string, header ...string) 
 	t.Helper()
 	h := http.Header{"Sec-Websocket-Version": {"13"}}
 	if protocol == "http1" || protocol == "tls" {
-		h["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25jZQ=="}
-		h["Connection"] = []string{"Upgrade"}
-		h["Upgrade"] = []string{"websocket"}
+		upgradeHeader(h)
 	}
 	given := make(map[string]bool)
 	for i := 0; i < len(header); i += 2 {
@@ -54,30 +52,59 @@ func (s *Server) TryDial(t *testing.T, protocol, path string, header ...string) 
 			h.Add(name, header[i+1])
 		}
 	}
-	p := &Peer{T: t, Name: protocol}
-	switch protocol {
-	case "http1", "tls":
-		p.connect1(s, path, h)
-	case "http2":
-		p.connect2(s, path, h)
-	case "http3":
-		p.connect3(s, path, h)
-	default:
-		t.Fatalf("unknown protocol %q", protocol)
+	p, err := s.connect(protocol, path, h)
+	if err != nil {
+		t.Fatal(err)
 	}
+	p.T = t
 	t.Cleanup(func() { p.Conn.Close() })
 	return p
 }
 
-func (p *Peer) connect1(s *Server, path string, h http.Header) {
-	p.T.Helper()
+// Connect is Dial for clients that a server may refuse, or cut off. Methods of the peer
+// that end a test can't be called.
+func (s *Server) Connect(protocol, path string) (*Peer, error) {
+	h := http.Header{"Sec-Websocket-Version": {"13"}}
+	if protocol == "http1" || protocol == "tls" {
+		upgradeHeader(h)
+	}
+	return s.connect(protocol, path, h)
+}
+
+// upgradeHeader adds what a handshake on HTTP/1.1 needs.
+func upgradeHeader(h http.Header) {
+	h["Sec-Websocket-Key"] = []string{"dGhlIHNhbXBsZSBub25jZQ=="}
+	h["Connection"] = []string{"Upgrade"}
+	h["Upgrade"] = []string{"websocket"}
+}
+
+func (s *Server) connect(protocol, path string, h http.Header) (*Peer, error) {
+	p := &Peer{Name: protocol}
+	var err error
+	switch protocol {
+	case "http1", "tls":
+		err = p.connect1(s, path, h)
+	case "http2":
+		err = p.connect2(s, path, h)
+	case "http3":
+		err = p.connect3(s, path, h)
+	default:
+		err = fmt.Errorf("unknown protocol %q", protocol)
+	}
+	if err != nil && p.Conn != nil {
+		p.Conn.Close()
+	}
+	return p, err
+}
+
+func (p *Peer) connect1(s *Server, path string, h http.Header) error {
 	address := s.Plain
 	if p.Name == "tls" {
 		address = s.Secure
 	}
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
-		p.T.Fatal(err)
+		return err
 	}
 	if p.Name == "tls" {
 		conn = tls.Client(conn, InsecureTLS("http/1.1"))
@@ -89,12 +116,11 @@ func (p *Peer) connect1(s *Server, path string, h http.Header) {
 	h.Write(&b)
 	b.WriteString("\r\n")
 	if _, err := conn.Write(b.Bytes()); err != nil {
-		p.T.Fatal(err)
+		return err
 	}
 	conn.SetReadDeadline(time.Now().Add(Timeout))
-	if p.Response, err = http.ReadResponse(p.Reader, nil); err != nil {
-		p.T.Fatal(err)
-	}
+	p.Response, err = http.ReadResponse(p.Reader, nil)
+	return err
 }
 
 // h2Socket is the two halves of an HTTP/2 stream.
@@ -102,11 +128,26 @@ type h2Socket struct {
 	io.ReadCloser
 	w         *io.PipeWriter
 	transport *http2.Transport
+	deadline  *time.Timer // nil for none
 }
 
-func (s h2Socket) Write(p []byte) (int, error) { return s.w.Write(p) }
+func (s *h2Socket) Write(p []byte) (int, error) { return s.w.Write(p) }
 
-func (s h2Socket) Close() error {
+// setReadDeadline closes the body in time: that has no deadline, but its end ends a read.
+func (s *h2Socket) setReadDeadline(at time.Time) error {
+	s.stopDeadline()
+	s.deadline = time.AfterFunc(time.Until(at), func() { s.ReadCloser.Close() })
+	return nil
+}
+
+func (s *h2Socket) stopDeadline() {
+	if s.deadline != nil {
+		s.deadline.Stop()
+	}
+}
+
+func (s *h2Socket) Close() error {
+	s.stopDeadline()
 	s.w.Close()
 	s.ReadCloser.Close()
 	if s.transport != nil {
@@ -115,8 +156,7 @@ func (s h2Socket) Close() error {
 	return nil
 }
 
-func (p *Peer) connect2(s *Server, path string, h http.Header) {
-	p.T.Helper()
+func (p *Peer) connect2(s *Server, path string, h http.Header) error {
 	r, w := io.Pipe()
 	own := &http2.Transport{TLSClientConfig: InsecureTLS("h2"), DisableCompression: true}
 	transport := own
@@ -125,48 +165,46 @@ func (p *Peer) connect2(s *Server, path string, h http.Header) {
 	}
 	req, err := http.NewRequest(http.MethodConnect, "https://"+s.Secure+path, r)
 	if err != nil {
-		p.T.Fatal(err)
+		return err
 	}
 	req.Header = h
 	req.Header[":protocol"] = []string{"websocket"}
 	if p.Response, err = transport.RoundTrip(req); err != nil {
-		p.T.Fatal(err)
+		w.Close()
+		transport.CloseIdleConnections()
+		return err
 	}
-	p.Conn = h2Socket{p.Response.Body, w, own}
+	socket := &h2Socket{ReadCloser: p.Response.Body, w: w, transport: own}
+	p.Conn, p.SetReadDeadline = socket, socket.setReadDeadline
 	p.Reader = bufio.NewReader(p.Response.Body)
-	// A body has no deadline, but closing it ends a read.
-	var timer *time.Timer
-	p.SetReadDeadline = func(at time.Time) error {
-		if timer != nil {
-			timer.Stop()
-		}
-		timer = time.AfterFunc(time.Until(at), func() { p.Response.Body.Close() })
-		return nil
-	}
-	p.T.Cleanup(func() {
-		if timer != nil {
-			timer.Stop()
-		}
-	})
+	return nil
 }
 
 // HTTP3Address asks the server where it serves HTTP/3, which Caddy begins to do only
 // a moment after it has loaded the config.
 func (s *Server) HTTP3Address(t *testing.T) string {
 	t.Helper()
+	address, err := s.http3Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
+func (s *Server) http3Address() (string, error) {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: InsecureTLS(), DisableKeepAlives: true}}
 	for deadline := time.Now().Add(Timeout); ; time.Sleep(time.Millisecond) {
 		res, err := client.Head("https://" + s.Secure + "/no-socket")
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		res.Body.Close()
 		advertised := res.Header.Get("Alt-Svc")
 		if m := regexp.MustCompile(`h3=":(\d+)"`).FindStringSubmatch(advertised); m != nil {
-			return "127.0.0.1:" + m[1]
+			return "127.0.0.1:" + m[1], nil
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no HTTP/3: Alt-Svc is %q", advertised)
+			return "", fmt.Errorf("no HTTP/3: Alt-Svc is %q", advertised)
 		}
 	}
 }
@@ -188,8 +226,7 @@ func (s h3Socket) Close() error {
 	return s.transport.Close()
 }
 
-func (p *Peer) connect3(s *Server, path string, h http.Header) {
-	p.T.Helper()
+func (p *Peer) connect3(s *Server, path string, h http.Header) error {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	var (
@@ -201,30 +238,33 @@ func (p *Peer) connect3(s *Server, path string, h http.Header) {
 	if s.shared != nil {
 		client = s.shared.h3
 	} else {
-		conn, err = quic.DialAddr(ctx, s.HTTP3Address(p.T), InsecureTLS("h3"), &quic.Config{MaxIdleTimeout: time.Minute})
+		address, err := s.http3Address()
 		if err != nil {
-			p.T.Fatal(err)
+			return err
+		}
+		conn, err = quic.DialAddr(ctx, address, InsecureTLS("h3"), &quic.Config{MaxIdleTimeout: time.Minute})
+		if err != nil {
+			return err
 		}
 		transport = new(http3.Transport)
 		client = transport.NewClientConn(conn)
 	}
 	stream, err := client.OpenRequestStream(ctx)
 	if err != nil {
-		p.T.Fatal(err)
-	}
-	req, err := http.NewRequest(http.MethodConnect, "https://"+s.Secure+path, nil)
-	if err != nil {
-		p.T.Fatal(err)
-	}
-	req.Proto, req.Header = "websocket", h
-	if err := stream.SendRequestHeader(req); err != nil {
-		p.T.Fatal(err)
-	}
-	if p.Response, err = stream.ReadResponse(); err != nil {
-		p.T.Fatal(err)
+		return err
 	}
 	p.Conn, p.SetReadDeadline = h3Socket{stream, conn, transport}, stream.SetReadDeadline
 	p.Reader = bufio.NewReader(stream)
+	req, err := http.NewRequest(http.MethodConnect, "https://"+s.Secure+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Proto, req.Header = "websocket", h
+	if err := stream.SendRequestHeader(req); err != nil {
+		return err
+	}
+	p.Response, err = stream.ReadResponse()
+	return err
 }
 
 // A shared is one connection for many sockets.
