@@ -11,6 +11,7 @@ import (
 // An HTTP/3 client whose socket was closed long before, and that keeps its
 // connection, holds up no exit.
 func TestExitWithIdleConnections(t *testing.T) {
+	t.Parallel()
 	p := wstest.StartProcess(t, "", "websocket")
 	var peers []*wstest.Peer
 	for _, protocol := range []string{"http2", "http3"} {
@@ -36,6 +37,7 @@ func TestExitWithIdleConnections(t *testing.T) {
 
 // With shutdown_delay the ends of the sockets are spread over that time.
 func TestExitIsSpread(t *testing.T) {
+	t.Parallel()
 	p := wstest.StartProcess(t, "shutdown_delay 500ms", "websocket")
 	peers := p.DialAll(t)
 	p.Terminate(t)
@@ -51,6 +53,7 @@ func TestExitIsSpread(t *testing.T) {
 // The admin API closes a part of the sockets, the oldest first, and spreads the
 // ends.
 func TestAdminDrains(t *testing.T) {
+	t.Parallel()
 	p := wstest.StartProcess(t, "", "websocket")
 	var peers []*wstest.Peer
 	for range 5 {

@@ -244,6 +244,7 @@ func TestEndByHardTimeout(t *testing.T) {
 
 // The exit is told of in the access log, too.
 func TestEndByShutdown(t *testing.T) {
+	t.Parallel()
 	u := wstest.ListenUpstream(t)
 	p := wstest.StartProcess(t, "", "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 	p.Logs = p.Stderr

@@ -18,6 +18,7 @@ import (
 )
 
 func TestExit(t *testing.T) {
+	t.Parallel()
 	stop := map[string]func(t *testing.T, p *wstest.Process){
 		"SIGTERM": func(t *testing.T, p *wstest.Process) { p.Terminate(t) },
 		"admin API": func(t *testing.T, p *wstest.Process) {
@@ -40,6 +41,7 @@ func TestExit(t *testing.T) {
 	}
 	for name, stop := range stop {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := wstest.StartProcess(t, "", "websocket")
 			peers := p.DialAll(t)
 			stop(t, p)
@@ -56,6 +58,7 @@ func TestExit(t *testing.T) {
 
 // Clients that don't answer, or don't even read, hold up no exit.
 func TestExitWithDeafClients(t *testing.T) {
+	t.Parallel()
 	p := wstest.StartProcess(t, "", "websocket {\nwrite_timeout 1h\n}")
 	var stalled sync.WaitGroup
 	for _, peer := range p.DialAll(t) {

@@ -101,80 +101,63 @@ func TestTunnelSurvivesReload(t *testing.T) {
 // A client that stops in the middle of a frame, or that sends what is no frame,
 // holds up no end.
 func TestTunnelEndsWithinFrame(t *testing.T) {
-	wstest.OnEveryTunnel(t, "max_lifetime 100ms", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
-		for name, sent := range map[string][]byte{
-			"half a frame": wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10],
-			"no frame":     {0x83, 0x80, 1, 2, 3, 4, 5},
+	s := wstest.OpenTunnels(t, "max_lifetime 100ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
+		for _, sent := range [][]byte{
+			wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10],
+			{0x83, 0x80, 1, 2, 3, 4, 5}, // no frame
 		} {
-			closed := len(s.Logs.Entries("socket closed"))
 			client, app := u.Tunnel(s, protocol)
 			client.WriteRaw(sent)
 			if _, err := io.ReadFull(app.Reader, make([]byte, len(sent))); err != nil {
 				t.Fatal(err)
 			}
 			client.ExpectClose(1012, "")
-			entries := s.Logs.Await(t, "socket closed", closed+1)
-			if by := entries[len(entries)-1]["closed_by"]; by != string("lifetime") {
-				t.Errorf("%s: closed by %v, want %v", name, by, "lifetime")
-			}
-			app.Conn.Close()
 		}
 	})
+	s.AwaitClosed(t, 2*len(wstest.Protocols), "lifetime")
 }
 
 // An application that neither reads nor writes is let go when its socket ends.
 func TestTunnelStalledUpstream(t *testing.T) {
-	wstest.OnEveryTunnel(t, "max_lifetime 300ms", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
-		closed := len(s.Logs.Entries("socket closed"))
-		client, app := u.Tunnel(s, protocol)
-		defer app.Conn.Close()
-		go func() {
-			block := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
-			for {
-				if _, err := client.Conn.Write(block); err != nil {
-					return
-				}
-			}
-		}()
-		s.Logs.Await(t, "socket closed", closed+1)
+	s := wstest.OpenTunnels(t, "max_lifetime 300ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, _ := u.Tunnel(s, protocol)
+		go stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
 	})
+	s.AwaitClosed(t, len(wstest.Protocols), "lifetime")
 }
 
 // So is a client that doesn't answer the application's Close frame.
 func TestTunnelClientIgnoresClose(t *testing.T) {
-	wstest.OnEveryTunnel(t, "keepalive off", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
-		closed := len(s.Logs.Entries("socket closed"))
+	s := wstest.OpenTunnels(t, "keepalive off", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
 		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "go"))))
 		app.Conn.Close()
 		client.ExpectClose(4001, "go")
-		entries := s.Logs.Await(t, "socket closed", closed+1)
-		if by := entries[len(entries)-1]["closed_by"]; by != string("upstream") {
-			t.Errorf("closed by %v, want %v", by, "upstream")
-		}
 	})
+	s.AwaitClosed(t, len(wstest.Protocols), "upstream")
 }
 
 // A client that is gone is gone for the application, too, before any timeout.
 func TestTunnelClientGone(t *testing.T) {
-	wstest.OnEveryTunnel(t, "keepalive off", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
-		closed := len(s.Logs.Entries("socket closed"))
+	var apps []*wstest.Peer
+	s := wstest.OpenTunnels(t, "keepalive off", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
 		client.Send(ws.OpText, "hello")
 		app.ExpectMasked(ws.OpText, "hello")
 		client.Conn.Close()
+		apps = append(apps, app)
+	})
+	for _, app := range apps {
 		app.SetReadDeadline(time.Now().Add(wstest.Timeout))
 		if rest, err := io.ReadAll(app.Reader); len(rest) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Errorf("got %q, %v, want the end", rest, err)
 		}
-		entries := s.Logs.Await(t, "socket closed", closed+1)
-		if by := entries[len(entries)-1]["closed_by"]; by != string("client") {
-			t.Errorf("closed by %v, want %v", by, "client")
-		}
-	})
+	}
+	s.AwaitClosed(t, len(wstest.Protocols), "client")
 }
 
 func TestExitWithTunnels(t *testing.T) {
+	t.Parallel()
 	u := wstest.ListenUpstream(t)
 	p := wstest.StartProcess(t, "", "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 	for _, protocol := range wstest.Protocols {
@@ -190,15 +173,15 @@ func TestExitWithTunnels(t *testing.T) {
 
 // A client that closed and went leaves no application behind that doesn't care.
 func TestTunnelUpstreamIgnoresClose(t *testing.T) {
-	wstest.OnEveryTunnel(t, "keepalive off", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
-		closed := len(s.Logs.Entries("socket closed"))
+	s := wstest.OpenTunnels(t, "keepalive off", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
 		client.SendClose(4002, "bye")
 		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(4002, "bye")))
 		client.Conn.Close()
-		entries := s.Logs.Await(t, "socket closed", closed+1)
-		if last := entries[len(entries)-1]; last["closed_by"] != string("client") || last["close_code"] != 4002.0 {
-			t.Errorf("closed by %v with %v, want %v with 4002", last["closed_by"], last["close_code"], "client")
-		}
 	})
+	for _, e := range s.AwaitClosed(t, len(wstest.Protocols), "client") {
+		if e["close_code"] != 4002.0 {
+			t.Errorf("closed with %v, want 4002", e["close_code"])
+		}
+	}
 }

@@ -251,8 +251,10 @@ func TestTunnelHugeFrame(t *testing.T) {
 
 // Of a message over the limit nothing passes, however it is cut.
 func TestTunnelMaxMessageSizeInPieces(t *testing.T) {
-	wstest.OnEveryTunnel(t, "max_message_size 1000", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+	var apps []*wstest.Peer
+	wstest.OpenTunnels(t, "max_message_size 1000", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
+		apps = append(apps, app)
 		large := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 200_000))
 		client.WriteRaw(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("before")), large[:20])
 		app.ExpectMasked(ws.OpText, "before")
@@ -260,9 +262,11 @@ func TestTunnelMaxMessageSizeInPieces(t *testing.T) {
 		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
 		client.ExpectClose(1009, "max_message_size")
 		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1009, ""))))
+	})
+	for _, app := range apps {
 		app.SetReadDeadline(time.Now().Add(wstest.Timeout))
 		if rest, _ := io.ReadAll(app.Reader); len(rest) > 0 {
 			t.Errorf("%d more bytes passed", len(rest))
 		}
-	})
+	}
 }

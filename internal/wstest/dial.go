@@ -98,9 +98,9 @@ func (s *Server) connect(protocol, path string, h http.Header) (*Peer, error) {
 }
 
 func (p *Peer) connect1(s *Server, path string, h http.Header) error {
-	address := s.Plain
+	address, secure := s.Addresses()
 	if p.Name == "tls" {
-		address = s.Secure
+		address = secure
 	}
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -163,7 +163,8 @@ func (p *Peer) connect2(s *Server, path string, h http.Header) error {
 	if s.shared != nil {
 		own, transport = nil, s.shared.h2
 	}
-	req, err := http.NewRequest(http.MethodConnect, "https://"+s.Secure+path, r)
+	_, address := s.Addresses()
+	req, err := http.NewRequest(http.MethodConnect, "https://"+address+path, r)
 	if err != nil {
 		return err
 	}
@@ -192,9 +193,10 @@ func (s *Server) HTTP3Address(t *testing.T) string {
 }
 
 func (s *Server) http3Address() (string, error) {
+	_, address := s.Addresses()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: InsecureTLS(), DisableKeepAlives: true}}
 	for deadline := time.Now().Add(Timeout); ; time.Sleep(time.Millisecond) {
-		res, err := client.Head("https://" + s.Secure + "/no-socket")
+		res, err := client.Head("https://" + address + "/no-socket")
 		if err != nil {
 			return "", err
 		}
@@ -255,7 +257,8 @@ func (p *Peer) connect3(s *Server, path string, h http.Header) error {
 	}
 	p.Conn, p.SetReadDeadline = h3Socket{stream, conn, transport}, stream.SetReadDeadline
 	p.Reader = bufio.NewReader(stream)
-	req, err := http.NewRequest(http.MethodConnect, "https://"+s.Secure+path, nil)
+	_, address := s.Addresses()
+	req, err := http.NewRequest(http.MethodConnect, "https://"+address+path, nil)
 	if err != nil {
 		return err
 	}

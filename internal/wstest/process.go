@@ -97,15 +97,23 @@ func (p *Process) watch(stderr io.Reader, isReady func(msg string) bool, ready c
 		}
 		json.Unmarshal(lines.Bytes(), &e)
 		switch {
-		case e.Msg == "port 0 listener" && strings.HasPrefix(e.Input, "127.0.0.1"):
-			p.Plain = e.Actual
-		case e.Msg == "port 0 listener":
-			p.Secure = e.Actual
+		case e.Msg != "port 0 listener":
+		case strings.HasPrefix(e.Input, "127.0.0.1"):
+			p.move(&p.Plain, e.Actual)
+		default:
+			p.move(&p.Secure, e.Actual)
 		}
 		if isReady(e.Msg) {
 			once.Do(func() { close(ready) })
 		}
 	}
+}
+
+// move notes that an address has changed.
+func (p *Process) move(address *string, to string) {
+	p.moving.Lock()
+	defer p.moving.Unlock()
+	*address = to
 }
 
 // config is the config of the process: it logs to standard error and has an

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -21,10 +22,18 @@ import (
 
 // A Server is Caddy in this process with one site on plain HTTP and on HTTPS.
 type Server struct {
-	Plain, Secure string // addresses
+	Plain, Secure string     // addresses; a reload gives a Process new ones
+	moving        sync.Mutex // guards them against that, in Addresses
 	Logs          *LogBuffer
 	LogName       string  // for Config
 	shared        *shared // nil: each HTTP/2 and HTTP/3 socket has a connection of its own
+}
+
+// Addresses returns Plain and Secure, also during a reload.
+func (s *Server) Addresses() (plain, secure string) {
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	return s.Plain, s.Secure
 }
 
 var servers atomic.Int64

@@ -15,6 +15,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"flag"
 	"math/big"
 	"net"
 	"os"
@@ -41,12 +42,24 @@ func Main(m *testing.M) {
 	// Whatever of the storage Caddy uses goes there, too.
 	os.Setenv("XDG_DATA_HOME", TempDir)
 	os.Setenv("XDG_CONFIG_HOME", TempDir)
+	waitSideBySide()
 	code := m.Run()
 	for _, f := range atExit {
 		f()
 	}
 	os.RemoveAll(TempDir)
 	os.Exit(code)
+}
+
+// waitSideBySide has more tests run at once than there are processors, unless -parallel is
+// given: most of them wait.
+func waitSideBySide() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "32")
+	}
 }
 
 var atExit []func()
