@@ -155,6 +155,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, err
 		a.stream, err = hijack(w, r, time.Duration(h.WriteTimeout))
 		return a, err
 	}
+	stream.AllowLongReads(r)
 	a.stream = stream.NewBody(w, r, r.Body, time.Duration(h.WriteTimeout), h.logger)
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush() // if it fails, so does the first read

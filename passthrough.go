@@ -80,6 +80,7 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	if r.ProtoMajor == 1 {
 		w = &hijackWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
 	} else {
+		stream.AllowLongReads(r)
 		passed.Body = &tunnelBody{r.Body, t}
 		w = &tunnelWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, t, r, false}
 	}

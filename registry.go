@@ -67,7 +67,9 @@ func (g *registry) add(s *session) {
 		s.plan(0, s.handler.ending(byShutdown))
 		return
 	}
-	carried.Add(s.stream, s.handler)
+	if !s.handler.unloaded { // an exit doesn't wait for servers of earlier configs
+		carried.Add(s.stream, s.handler)
+	}
 	if left := time.Until(g.drained); left > 0 {
 		s.plan(spreadOver(left), s.handler.ending(byShutdown))
 	}

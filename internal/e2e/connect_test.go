@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -17,37 +15,7 @@ import (
 // of somebody's counts as its failure.
 func fragile(t *testing.T, directive string) *wstest.Server {
 	t.Helper()
-	return wstest.Start(t, directive+"\nreverse_proxy "+upgradingUpstream(t, nil)+" {\nfail_duration 1h\n}")
-}
-
-// upgradingUpstream is the address of an application that accepts whatever asks
-// for an upgrade, and shows it to see, if that is not nil.
-func upgradingUpstream(t *testing.T, see func(*http.Request)) string {
-	t.Helper()
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") == "" {
-			return
-		}
-		if see != nil {
-			see(r)
-		}
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "websocket")
-		conn, err := hijackAfter101(w)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		conn.Close()
-	}))
-	t.Cleanup(upstream.Close)
-	return upstream.Listener.Addr().String()
-}
-
-func hijackAfter101(w http.ResponseWriter) (io.Closer, error) {
-	w.WriteHeader(http.StatusSwitchingProtocols)
-	conn, _, err := http.NewResponseController(w).Hijack()
-	return conn, err
+	return wstest.Start(t, directive+"\nreverse_proxy "+wstest.UpgradingUpstream(t, nil)+" {\nfail_duration 1h\n}")
 }
 
 // expectInService makes sure that the application is in use for others.
@@ -149,7 +117,7 @@ func TestConnectCountsNoFailure(t *testing.T) {
 // A server of the config that has no handler of ours at all is guarded, too,
 // also by one that is in a route of its own on another server.
 func TestConnectOnOtherServers(t *testing.T) {
-	u := upgradingUpstream(t, nil)
+	u := wstest.UpgradingUpstream(t, nil)
 	s := wstest.Start(t, "reverse_proxy "+u+" {\nfail_duration 1h\n}")
 	for name, site := range map[string]string{
 		"a site":       "websocket passthrough {\nallowed_origins *\n}",

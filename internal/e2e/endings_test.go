@@ -44,23 +44,6 @@ func (e endOf) check(t *testing.T, s *wstest.Server, client, app *wstest.Peer) {
 	client.Conn.Close()
 }
 
-// adminClose closes all open sessions as an administrator would.
-func adminClose(t *testing.T) {
-	t.Helper()
-	for _, mode := range []string{"echo", "passthrough"} {
-		wstest.CloseSessions(t, "?mode="+mode+"&code=4000&reason=logged+out")
-	}
-}
-
-// stall writes until that fails.
-func stall(p *wstest.Peer, block []byte) {
-	for {
-		if _, err := p.Conn.Write(block); err != nil {
-			return
-		}
-	}
-}
-
 // hardTimeouts are Caddy's own limits on whole requests.
 const hardTimeouts = "servers {\ntimeouts {\nread_body 300ms\n}\n}"
 
@@ -87,7 +70,7 @@ func TestEndsOfEcho(t *testing.T) {
 			func(_ *wstest.Server, client, _ *wstest.Peer) { client.ExpectEndAfterPings() },
 		}},
 		"write timeout": {options: "write_timeout 100ms", endOf: endOf{"write_timeout", 1006, "", func(_ *wstest.Server, client, _ *wstest.Peer) {
-			stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
+			wstest.Stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
 		}}},
 		"lifetime": {options: "max_lifetime 50ms", endOf: endOf{
 			"lifetime", 1012, "",
@@ -116,7 +99,7 @@ func TestEndsOfEcho(t *testing.T) {
 		}},
 		"admin": {endOf: endOf{"admin", 4000, "logged out", func(_ *wstest.Server, client, _ *wstest.Peer) {
 			client.Echo(ws.OpText, "hello") // it is registered after the answer
-			adminClose(t)
+			wstest.CloseAll(t)
 			client.ExpectClose(4000, "logged out")
 			client.AnswerClose(4000)
 		}}},
@@ -182,7 +165,7 @@ func endsByServer(t *testing.T, u *wstest.Upstream) map[string]passthroughEnd {
 			func(_ *wstest.Server, client, _ *wstest.Peer) { client.ExpectEndAfterPings() },
 		}},
 		"write timeout": {options: "write_timeout 100ms", endOf: endOf{"write_timeout", 1006, "", func(_ *wstest.Server, _, app *wstest.Peer) {
-			stall(app, wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), wstest.Letters(1<<20)))
+			wstest.Stall(app, wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), wstest.Letters(1<<20)))
 		}}},
 		"lifetime": {options: "max_lifetime 50ms", endOf: endOf{
 			"lifetime", 1012, "",
@@ -202,7 +185,7 @@ func endsByServer(t *testing.T, u *wstest.Upstream) map[string]passthroughEnd {
 		"admin": {endOf: endOf{"admin", 4000, "logged out", func(_ *wstest.Server, client, app *wstest.Peer) {
 			client.Send(ws.OpText, "hello")
 			app.ExpectMasked(ws.OpText, "hello")
-			adminClose(t)
+			wstest.CloseAll(t)
 			client.ExpectClose(4000, "logged out")
 			app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(4000, "logged out")))
 			client.AnswerClose(4000)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -143,32 +144,41 @@ func serveGws(w http.ResponseWriter, r *http.Request) {
 
 // chatThrough is chat with an independent server behind a tunnel.
 func chatThrough(t *testing.T, s *wstest.Server) {
-	for name, dial := range clients {
-		for _, url := range []string{"ws://" + s.Plain, "wss://" + s.Secure} {
-			for _, compression := range []bool{false, true} {
-				c := dial(t, url, compression)
-				if got := c.subprotocol(); got != "json" {
-					t.Errorf("%s: subprotocol is %q, want json", name, got)
-				}
-				chat(t, c)
-				if err := c.send(ws.OpText, []byte("ping me")); err != nil {
-					t.Fatal(err)
-				}
-				if _, got, err := c.receive(); err != nil || string(got) != "pong came" {
-					t.Fatalf("%s: got %q, %v, want pong came", name, got, err)
-				}
-				if err := c.close(3001, "bye"); err != nil {
-					t.Errorf("%s: closing: %v", name, err)
-				}
-				c = dial(t, url, compression)
-				if err := c.send(ws.OpText, []byte("close me")); err != nil {
-					t.Fatal(err)
-				}
-				if _, _, err := c.receive(); closedWith(err) != "4001 as you wish" {
-					t.Errorf("%s: the application closed with %v", name, err)
+	t.Run("chat", func(t *testing.T) { // which ends when its parallel subtests have
+		for name, dial := range clients {
+			for _, url := range []string{"ws://" + s.Plain, "wss://" + s.Secure} {
+				for _, compression := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%s %s compression %t", name, url, compression), func(t *testing.T) {
+						t.Parallel()
+						chatOnce(t, func() client { return dial(t, url, compression) })
+					})
 				}
 			}
 		}
+	})
+}
+
+func chatOnce(t *testing.T, dial func() client) {
+	c := dial()
+	if got := c.subprotocol(); got != "json" {
+		t.Errorf("subprotocol is %q, want json", got)
+	}
+	chat(t, c)
+	if err := c.send(ws.OpText, []byte("ping me")); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := c.receive(); err != nil || string(got) != "pong came" {
+		t.Fatalf("got %q, %v, want pong came", got, err)
+	}
+	if err := c.close(3001, "bye"); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+	c = dial()
+	if err := c.send(ws.OpText, []byte("close me")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.receive(); closedWith(err) != "4001 as you wish" {
+		t.Errorf("the application closed with %v", err)
 	}
 }
 

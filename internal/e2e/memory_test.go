@@ -16,6 +16,7 @@ import (
 // Clients that stop within a message hold memory in proportion to what they have
 // sent, whatever they have announced.
 func TestMemoryOfStalledClients(t *testing.T) {
+	t.Parallel()
 	const (
 		announced = 8 << 20 // bytes, of a frame's payload
 		short     = 4000    // fits in the receive buffer
@@ -67,6 +68,7 @@ func TestMemoryOfStalledClients(t *testing.T) {
 
 // Clients that don't read what comes back hold no deflaters.
 func TestMemoryOfClientsThatDontRead(t *testing.T) {
+	t.Parallel()
 	const most = 512 << 10 // bytes: a long block, what there is to inflate, an inflater
 	message := wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), wstest.Deflate(wstest.Noise(16<<20)))
 	p := wstest.StartProcess(t, "", "websocket {\ncompression on\nwrite_timeout 1m\n}")

@@ -70,6 +70,27 @@ func expectBack(t *testing.T, p *wstest.Process, before figure) {
 	if now.goroutines > before.goroutines+spareGoroutines || now.live > before.live+spareMemory {
 		t.Error("the process holds more than before")
 	}
+	expectNoSessions(t, p)
+}
+
+// expectIdle makes sure that the process has nothing to do any more.
+func expectIdle(t *testing.T, p *wstest.Process, before figure) {
+	t.Helper()
+	var now figure
+	for deadline := time.Now().Add(2 * wstest.Timeout); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		if now = figures(t, p); now.goroutines <= before.goroutines+spareGoroutines {
+			break
+		}
+	}
+	t.Logf("before: %v; after: %v", before, now)
+	if now.goroutines > before.goroutines+spareGoroutines {
+		t.Error("more goroutines are left than there were")
+	}
+	expectNoSessions(t, p)
+}
+
+func expectNoSessions(t *testing.T, p *wstest.Process) {
+	t.Helper()
 	if open := p.Sessions(t, "?limit=3"); len(open) > 0 {
 		t.Errorf("sessions are left: %v", open)
 	}

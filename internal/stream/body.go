@@ -41,6 +41,41 @@ type Body struct {
 	serving bool
 }
 
+// AllowLongReads has a read from the request's body take as long as it likes once NewBody
+// has lifted Caddy's idle timeout. It must be called before anybody reads.
+//
+// Caddy's reader sets a deadline before each read, which can't be turned off, only put off.
+// On HTTP/2 each is a timer, and one that is set while the client resets the stream is
+// never stopped: until it fires, it would hold the connection and the config in memory. So
+// deadlines that are far away are not set at all.
+func AllowLongReads(r *http.Request) {
+	if reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); reader != nil && reader.Ctrl != nil {
+		reader.Ctrl = http.NewResponseController(&nearDeadlines{ctrl: reader.Ctrl})
+	}
+}
+
+// forever is far away, for a deadline.
+const forever = time.Duration(math.MaxInt64 / 2)
+
+// A nearDeadlines passes on read deadlines but those that are far away.
+type nearDeadlines struct {
+	http.ResponseWriter // nil: only SetReadDeadline is called
+	ctrl                *http.ResponseController
+	none                bool // no deadline is set
+}
+
+// SetReadDeadline is called with a lock of Caddy's reader held.
+func (d *nearDeadlines) SetReadDeadline(at time.Time) error {
+	far := at.IsZero() || time.Until(at) > forever/2
+	if far && d.none {
+		return nil
+	}
+	if d.none = far; far {
+		at = time.Time{}
+	}
+	return d.ctrl.SetReadDeadline(at)
+}
+
 // NewBody returns a Stream over a request's body and the response to it, which is
 // written to w. It lifts the idle timeouts of Caddy's server, since keepalive takes
 // their place. A write fails when it has made no progress, of up to 16 KiB, for
@@ -48,7 +83,7 @@ type Body struct {
 func NewBody(w http.ResponseWriter, r *http.Request, body io.Reader, writeTimeout time.Duration, logger *zap.Logger) *Body {
 	reader, writer := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	if reader != nil {
-		reader.Override(math.MaxInt64/2, 0) // it adds this to the current time
+		reader.Override(forever, 0) // it adds this to the current time
 	}
 	if writer != nil {
 		writer.Override(writeTimeout, 0, maxTLSRecord)

@@ -15,8 +15,8 @@ import (
 // HTTP/3 server waits for its clients to close their connections, and an HTTP/2 server for
 // a connection whose client doesn't read. The zero Carriers is ready for use.
 type Carriers struct {
-	mu      sync.Mutex // guards the following
-	conns   map[net.Conn]struct{}
+	mu      sync.Mutex            // guards the following
+	conns   map[net.Conn]bool     // those that are open; true if one has carried a stream
 	servers map[any]*http3.Server // by their owners
 }
 
@@ -24,15 +24,18 @@ type Carriers struct {
 func (c *Carriers) Add(s Stream, owner any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conns == nil {
-		c.conns, c.servers = make(map[net.Conn]struct{}), make(map[any]*http3.Server)
-	}
 	switch carrier := s.Carrier().(type) {
 	case *http3.Server:
+		if c.servers == nil {
+			c.servers = make(map[any]*http3.Server)
+		}
 		c.servers[owner] = carrier
 	case net.Conn:
-		if reflect.ValueOf(carrier).Comparable() { // a listener wrapper's may not be
-			c.conns[carrier] = struct{}{}
+		if !reflect.ValueOf(carrier).Comparable() { // a listener wrapper's may not be
+			return
+		}
+		if _, open := c.conns[carrier]; open { // it may have closed while its stream began
+			c.conns[carrier] = true
 		}
 	}
 }
@@ -45,14 +48,22 @@ func (c *Carriers) Forget(owner any) {
 	delete(c.servers, owner)
 }
 
-// ConnState lets go of connections that have closed. It is a hook of http.Server.
+// ConnState notes connections that open, and lets go of those that have closed or are not
+// the server's any more. It is a hook of http.Server.
 func (c *Carriers) ConnState(conn net.Conn, state http.ConnState) {
-	if state != http.StateClosed || !reflect.ValueOf(conn).Comparable() {
+	if state == http.StateActive || state == http.StateIdle || !reflect.ValueOf(conn).Comparable() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.conns, conn)
+	if state != http.StateNew {
+		delete(c.conns, conn)
+		return
+	}
+	if c.conns == nil {
+		c.conns = make(map[net.Conn]bool)
+	}
+	c.conns[conn] = false
 }
 
 // CloseAfter closes after d what is still there then.
@@ -68,8 +79,10 @@ func (c *Carriers) all() []io.Closer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := make([]io.Closer, 0, len(c.conns)+len(c.servers))
-	for conn := range c.conns {
-		all = append(all, conn)
+	for conn, carried := range c.conns {
+		if carried {
+			all = append(all, conn)
+		}
 	}
 	for _, srv := range c.servers {
 		all = append(all, srv)

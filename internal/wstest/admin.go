@@ -65,6 +65,14 @@ func CloseSessions(t testing.TB, query string) {
 	}
 }
 
+// CloseAll closes all open sessions of this process with code 4000.
+func CloseAll(t testing.TB) {
+	t.Helper()
+	for _, mode := range []string{"echo", "passthrough"} {
+		CloseSessions(t, "?mode="+mode+"&code=4000&reason=logged+out")
+	}
+}
+
 // Sessions are the open ones of this process, as the admin API lists them.
 func Sessions(t testing.TB, query string) []map[string]any {
 	t.Helper()

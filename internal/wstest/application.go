@@ -2,6 +2,7 @@ package wstest
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -97,3 +98,33 @@ func (a *Application) Received() []*http.Request {
 }
 
 func (a *Application) Address() string { return a.Listener.Addr().String() }
+
+// UpgradingUpstream is the address of an application that accepts whatever asks
+// for an upgrade, and shows it to see, if that is not nil.
+func UpgradingUpstream(t *testing.T, see func(*http.Request)) string {
+	t.Helper()
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			return
+		}
+		if see != nil {
+			see(r)
+		}
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+		conn, err := hijackAfter101(w)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Close()
+	}))
+	t.Cleanup(upstream.Close)
+	return upstream.Listener.Addr().String()
+}
+
+func hijackAfter101(w http.ResponseWriter) (io.Closer, error) {
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, _, err := http.NewResponseController(w).Hijack()
+	return conn, err
+}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // Letters makes text of n bytes that doesn't repeat itself much.
@@ -86,3 +88,18 @@ func TryInflate(payload []byte) (message []byte, code int) {
 
 // enough is more than any test sends in a message, and little enough to inflate.
 const enough = 2 << 20
+
+// LongForm makes a masked frame with a length that is longer than it must be.
+func LongForm(first byte, payload []byte) []byte {
+	frame := ClientFrame(first, payload)
+	return bytes.Join([][]byte{frame[:1], {ws.MaskBit | 127, 0, 0, 0, 0, 0, 0, 0, byte(len(payload))}, frame[2:]}, nil)
+}
+
+// Stall writes until that fails.
+func Stall(p *Peer, block []byte) {
+	for {
+		if _, err := p.Conn.Write(block); err != nil {
+			return
+		}
+	}
+}

@@ -1,7 +1,6 @@
-package e2e
+package passthrough
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 
@@ -41,12 +40,6 @@ func TestTunnelWhateverTheAnswerSays(t *testing.T) {
 	})
 }
 
-// longForm makes a masked frame with a length that is longer than it must be.
-func longForm(first byte, payload []byte) []byte {
-	frame := wstest.ClientFrame(first, payload)
-	return bytes.Join([][]byte{frame[:1], {ws.MaskBit | 127, 0, 0, 0, 0, 0, 0, 0, byte(len(payload))}, frame[2:]}, nil)
-}
-
 // No frame of a client's switches limits, pings or death off.
 func TestTunnelStaysSupervised(t *testing.T) {
 	tooMuch := []byte(strings.Repeat("x", 1025))
@@ -54,7 +47,7 @@ func TestTunnelStaysSupervised(t *testing.T) {
 		frame []byte
 		code  int
 	}{
-		"length in a longer form": {longForm(ws.FinBit|byte(ws.OpBinary), []byte("short")), 1009},
+		"length in a longer form": {wstest.LongForm(ws.FinBit|byte(ws.OpBinary), []byte("short")), 1009},
 		"no mask":                 {wstest.ServerFrame(ws.FinBit|byte(ws.OpBinary), "short"), 1009},
 		"reserved bits":           {wstest.ClientFrame(ws.FinBit|ws.RSVBits|byte(ws.OpBinary), []byte("short")), 1009},
 		"message within another":  {wstest.ClientFrame(byte(ws.OpBinary), []byte("short")), 1009},

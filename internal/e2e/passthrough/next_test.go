@@ -1,4 +1,4 @@
-package e2e
+package passthrough
 
 import (
 	"fmt"
@@ -79,9 +79,10 @@ func init() {
 }
 
 func TestTunnelToAnyHandler(t *testing.T) {
-	s := wstest.Start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 100ms 10s\nmax_lifetime 2s\n}\ntest_upgrade")
+	s := wstest.Start(t, "websocket /short passthrough {\nallowed_origins *\nmax_lifetime 200ms\n}\n"+
+		"websocket /long passthrough {\nallowed_origins *\nkeepalive 100ms 10s\n}\ntest_upgrade")
 	for _, protocol := range []string{"http1", "tls"} {
-		p := s.Dial(t, protocol, "/")
+		p := s.Dial(t, protocol, "/long")
 		p.Echo(ws.OpText, wstest.Letters(100_000))
 		p.Send(ws.OpPong, p.ExpectPing())
 		p.Echo(ws.OpText, "still in step")
@@ -90,9 +91,8 @@ func TestTunnelToAnyHandler(t *testing.T) {
 		p.ExpectEnd()
 		p.Conn.Close()
 
-		p = s.Dial(t, protocol, "/")
-		p.Echo(ws.OpText, "hello")
-		p.ExpectCloseAfterPings(1012, "")
+		p = s.Dial(t, protocol, "/short")
+		p.ExpectClose(1012, "")
 		p.SendClose(1012, "")
 		p.ExpectEnd()
 	}
@@ -106,7 +106,7 @@ func TestTunnelCountsWhatPassed(t *testing.T) {
 		client, app := u.Tunnel(s, protocol)
 		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "one"))
 		client.Expect(ws.OpText, "one")
-		adminClose(t)
+		wstest.CloseAll(t)
 		client.ExpectClose(4000, "")
 		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(4000, "logged out")))
 		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), "two"), wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4000, ""))))

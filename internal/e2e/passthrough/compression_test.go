@@ -1,4 +1,4 @@
-package e2e
+package passthrough
 
 import (
 	"net/http"
@@ -12,7 +12,7 @@ import (
 func TestCompressionOffInPassthrough(t *testing.T) {
 	long := strings.Repeat("x,", 1000)
 	headers := make(chan http.Header, 1)
-	address := upgradingUpstream(t, func(r *http.Request) { headers <- r.Header })
+	address := wstest.UpgradingUpstream(t, func(r *http.Request) { headers <- r.Header })
 	s := wstest.Start(t, "websocket passthrough {\nallowed_origins *\ncompression off\n}\nrespond /no-socket 204\nreverse_proxy "+address)
 	for _, protocol := range wstest.Protocols {
 		s.Dial(t, protocol, "/", "Sec-WebSocket-Extensions", long+"permessage-deflate", "Sec-WebSocket-Extensions", "y")

@@ -1,4 +1,4 @@
-package e2e
+package passthrough
 
 import (
 	"testing"
@@ -50,25 +50,28 @@ func TestUpstreamKeepaliveOfGorilla(t *testing.T) {
 
 // An application that hangs costs its client one reconnect.
 func TestUpstreamTimeout(t *testing.T) {
-	u := wstest.ListenUpstream(t)
-	s := wstest.Start(t, "log\nwebsocket passthrough {\nallowed_origins *\nupstream_keepalive 20ms 200ms\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-	for _, protocol := range wstest.Protocols {
-		t.Run(protocol, func(t *testing.T) {
-			client, app := u.For(t).Tunnel(s, protocol)
-			endOf{"upstream_timeout", 1012, "", func(_ *wstest.Server, client, _ *wstest.Peer) {
-				client.ExpectClose(1012, "")
-				client.AnswerClose(1012)
-			}}.check(t, s, client, app)
-		})
+	s := wstest.OpenTunnels(t, "upstream_keepalive 20ms 200ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
+		client, _ := u.Tunnel(s, protocol)
+		client.ExpectClose(1012, "")
+		client.AnswerClose(1012)
+	})
+	for _, e := range s.AwaitClosed(t, len(wstest.Protocols), "upstream_timeout") {
+		if e["close_code"] != 1012.0 {
+			t.Errorf("closed with %v, want 1012", e["close_code"])
+		}
 	}
 }
 
 // The same for one that takes nothing while its client goes on.
 func TestUpstreamThatTakesNothing(t *testing.T) {
-	wstest.OnEveryTunnel(t, "upstream_keepalive 50ms 1s", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+	var clients []*wstest.Peer
+	wstest.OpenTunnels(t, "upstream_keepalive 50ms 1s", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, _ := u.Tunnel(s, protocol)
-		go stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
+		go wstest.Stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
+		clients = append(clients, client)
+	})
+	for _, client := range clients {
 		client.ExpectClose(1012, "")
 		client.Conn.Close()
-	})
+	}
 }

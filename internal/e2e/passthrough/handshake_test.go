@@ -1,4 +1,4 @@
-package e2e
+package passthrough
 
 import (
 	"net/http"
@@ -33,7 +33,7 @@ func TestPassthroughLeavesHandshakeToApplication(t *testing.T) {
 		{"length of 0", true, []string{"Content-Length", "0"}},
 	}
 	headers := make(chan http.Header, 1)
-	address := upgradingUpstream(t, func(r *http.Request) { headers <- r.Header })
+	address := wstest.UpgradingUpstream(t, func(r *http.Request) { headers <- r.Header })
 	s := wstest.Start(t, "websocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+address)
 	for _, protocol := range wstest.Protocols {
 		for _, test := range tests {

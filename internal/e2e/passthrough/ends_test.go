@@ -1,4 +1,4 @@
-package e2e
+package passthrough
 
 import (
 	"fmt"
@@ -121,7 +121,7 @@ func TestTunnelEndsWithinFrame(t *testing.T) {
 func TestTunnelStalledUpstream(t *testing.T) {
 	s := wstest.OpenTunnels(t, "max_lifetime 300ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, _ := u.Tunnel(s, protocol)
-		go stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
+		go wstest.Stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
 	})
 	s.AwaitClosed(t, len(wstest.Protocols), "lifetime")
 }
