@@ -76,7 +76,7 @@ func TestNamedTests(t *testing.T) {
 func testCode(t *testing.T) string {
 	t.Helper()
 	var code strings.Builder
-	for _, pattern := range []string{"*_test.go", "*/*_test.go", "internal/*/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "*/*_test.go", "internal/*/*_test.go", "internal/*/*/*_test.go"} {
 		for _, file := range glob(t, pattern) {
 			code.WriteString(wstest.ReadFile(t, file))
 		}
