@@ -31,8 +31,11 @@ func TestIdleTimeouts(t *testing.T) {
 	const global = "servers {\ntimeouts {\nread_body_idle 50ms\nwrite_idle 50ms\n}\n}"
 	for _, global := range []string{global, strings.ReplaceAll(global, "50ms", "-1s")} {
 		s := wstest.StartGlobal(t, global, "websocket {\nkeepalive 500ms\n}")
+		var peers []*wstest.Peer
 		for _, protocol := range wstest.Protocols {
-			p := s.Dial(t, protocol, "/")
+			peers = append(peers, s.Dial(t, protocol, "/"))
+		}
+		for _, p := range peers {
 			p.ExpectPing() // half a second later
 			p.Send(ws.OpPong, "")
 			p.Echo(ws.OpText, "still there")

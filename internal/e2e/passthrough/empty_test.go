@@ -32,6 +32,7 @@ func TestEmptyDataFrames(t *testing.T) {
 		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1000, "bye")))
 		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1000, "bye"))))
 		client.ExpectClose(1000, "bye")
+		app.Conn.Close()
 		client.ExpectEnd()
 	})
 }
