@@ -15,7 +15,7 @@ import (
 
 // Clients that stop within a message hold memory in proportion to what they have
 // sent, whatever they have announced.
-func TestMemoryOfStalledClients(t *testing.T) {
+func TestMemoryOfStalledClients(t *testing.T) { //nolint:tparallel // they measure one process
 	t.Parallel()
 	const (
 		announced = 8 << 20 // bytes, of a frame's payload
@@ -67,7 +67,7 @@ func TestMemoryOfStalledClients(t *testing.T) {
 }
 
 // Clients that don't read what comes back hold no deflaters.
-func TestMemoryOfClientsThatDontRead(t *testing.T) {
+func TestMemoryOfClientsThatDontRead(t *testing.T) { //nolint:tparallel // they measure one process
 	t.Parallel()
 	const most = 512 << 10 // bytes: a long block, what there is to inflate, an inflater
 	message := wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), wstest.Deflate(wstest.Noise(16<<20)))
