@@ -77,7 +77,7 @@ func TestSoakChaos(t *testing.T) {
 	expectIdle(t, c.p, before)
 	c.p.Terminate(t)
 	c.p.ExpectExit(t)
-	for _, entry := range strings.SplitSeq(c.p.Stderr.String(), "==================") {
+	for entry := range strings.SplitSeq(c.p.Stderr.String(), "==================") {
 		// Caddy's reverse_proxy copies itself for each request, while a timer of it is set.
 		known := strings.Contains(entry, "reverseproxy.(*Handler).cleanupConnections()") ||
 			strings.Contains(entry, "reverseproxy.(*Handler).registerConnection.func1()")
