@@ -44,7 +44,7 @@ type tunnel struct {
 
 	appKeepalive heartbeat
 	pingDue      atomic.Bool   // Read is to return a Ping
-	wake         chan struct{} // has Read look at pingDue
+	wake         chan struct{} // has Read look at pingDue; nil without keepalive
 
 	downMu   sync.Mutex // guards the following
 	down     ws.Scanner // from the application
@@ -66,7 +66,7 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	if h.Compression == "off" {
 		ws.WithoutDeflate(r.Header)
 	}
-	t := &tunnel{session: s, appDone: make(chan struct{}), wake: make(chan struct{}, 1)}
+	t := &tunnel{session: s, appDone: make(chan struct{})}
 	t.appKeepalive.nonce = newNonce()
 	t.setDone = sync.OnceFunc(func() { close(t.appDone) })
 	t.up = ws.Scanner{Client: true, Limit: h.MaxMessageSize, Strict: h.MaxMessageSize > 0, Ours: t.pong}

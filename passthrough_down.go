@@ -193,12 +193,13 @@ func (t *tunnel) pushRead(p []byte, k int, full bool) (expected int64, err error
 	t.appKeepalive.Heard()
 	err = t.push(p)
 	t.appKeepalive.Listen()
-	// The rest of a frame is on its way; what comes next may be like the last.
-	expected = max(t.down.Remaining, min(int64(k), int64(t.handler.buffers.Size)))
-	if full {
-		expected = max(expected, int64(len(p))+1)
+	// What comes next may be like the last, and the rest of a frame is on its way. But an
+	// application that only announces one holds little.
+	size := int64(t.handler.buffers.Size)
+	if !full {
+		return min(max(t.down.Remaining, int64(k)), size), err
 	}
-	return expected, err
+	return max(t.down.Remaining, int64(len(p))+1), err
 }
 
 // appGone deals with the end of what comes from the application.

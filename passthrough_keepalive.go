@@ -15,6 +15,7 @@ func (t *tunnel) beginAppKeepalive() time.Duration {
 	if !t.appKeepalive.On() {
 		return never
 	}
+	t.wake = make(chan struct{}, 1)
 	return interval
 }
 

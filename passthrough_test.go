@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
@@ -146,5 +148,28 @@ func TestTunnelStallsBeforePing(t *testing.T) {
 		if took := time.Since(start); took > defaultWriteTimeout*9/8 {
 			t.Errorf("that took %v: there is nothing to wait for from a client that has stalled", took)
 		}
+	})
+}
+
+// An application that announces a long frame, and sends none of it, holds no more than one
+// that sends little.
+func TestAnnouncedFrameHoldsLittle(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &Handler{Mode: modePassthrough, AllowedOrigins: []string{"*"}, BufferSize: 4096}
+		provision(t, h)
+		s := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
+		tun := &tunnel{session: s, appDone: make(chan struct{}), setDone: func() {}}
+		pipe, client := net.Pipe()
+		defer client.Close()
+		go func() { _, _ = io.Copy(io.Discard, client) }()
+		s.begin(stream.NewConn(pipe, pipe, nil, time.Minute))
+		header := ws.AppendHeader(nil, ws.FinBit|byte(ws.OpBinary), 8<<20)
+		if expected, err := tun.pushRead(header, len(header), false); err != nil || expected > int64(h.buffers.Size) {
+			t.Errorf("after the header %d bytes are expected, %v, want at most %d", expected, err, h.buffers.Size)
+		}
+		if expected, err := tun.pushRead(make([]byte, 4096), 4096, true); err != nil || expected < 1<<20 {
+			t.Errorf("after a full read %d bytes are expected, %v, want the rest of the frame", expected, err)
+		}
+		s.finish()
 	})
 }

@@ -36,8 +36,8 @@ func chaosTime(t *testing.T) time.Duration {
 // Hostile clients on all protocols and in both modes, while the config is reloaded,
 // applications die, and an administrator closes sockets at random. Clients that keep the
 // rules never see a wrong byte, and in the end nothing of them all is left. (Memory is not
-// looked at: Caddy's HTTP/2 server keeps that of connections which break off in a write,
-// with any handler.)
+// looked at: Go's HTTP/2 server keeps that of connections which break off in a write until
+// Caddy's idle timeout, which is five minutes, with any handler.)
 func TestSoakChaos(t *testing.T) {
 	c := &chaos{t: t, apps: []*mortalApp{startMortalApp(t), startMortalApp(t)}, stop: make(chan struct{})}
 	c.p = wstest.StartProcess(t, "", c.site(0))
