@@ -13,7 +13,7 @@ import (
 
 func TestEchoCommand(t *testing.T) {
 	p := wstest.NewProcess("websocket-echo", "--listen", "127.0.0.1:0", "--allowed-origin", "https://a.example",
-		"--allowed-origin", "https://b.example", "--keepalive", "50ms", "--console", "--access-log")
+		"--allowed-origin", "https://b.example", "--keepalive", "300ms", "--console", "--access-log")
 	p.Run(t, func(msg string) bool { return msg == "server running" })
 	for _, origin := range []string{"-", "https://a.example", "https://b.example"} {
 		peer := p.Dial(t, "http1", "/any/path", "Origin", origin)
