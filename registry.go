@@ -16,7 +16,7 @@ import (
 // under.
 var sessions = newRegistry()
 
-// carried are what carries sockets of the loaded config, or has carried some.
+// carried are what carries sockets of any config, or has carried some.
 var carried stream.Carriers
 
 func init() {
@@ -63,12 +63,10 @@ func (g *registry) add(s *session) {
 	g.byHandler[s.handler][s] = struct{}{}
 	s.place = len(g.ordered)
 	g.ordered = append(g.ordered, s)
+	carried.Add(s.stream)
 	if g.exiting {
 		s.plan(0, s.handler.ending(byShutdown))
 		return
-	}
-	if !s.handler.unloaded { // an exit doesn't wait for servers of earlier configs
-		carried.Add(s.stream, s.handler)
 	}
 	if left := time.Until(g.drained); left > 0 {
 		s.plan(spreadOver(left), s.handler.ending(byShutdown))
@@ -140,7 +138,6 @@ func (g *registry) closeAll() {
 	g.exiting = true
 	for _, s := range g.byID {
 		s.plan(0, s.handler.ending(byShutdown))
-		carried.Add(s.stream, s.handler) // those of earlier configs, too
 	}
 	carried.CloseAfter(2 * closeWait)
 }
@@ -190,9 +187,11 @@ func (g *registry) unload(h *Handler) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	h.unloaded = true
-	carried.Forget(h)
 	for s := range g.byHandler[h] {
 		g.outliveLocked(s)
+	}
+	if carried.HasServers() {
+		g.watchLocked()
 	}
 }
 
@@ -202,20 +201,24 @@ func (g *registry) outliveLocked(s *session) {
 	if delay := time.Duration(s.handler.CloseDelay); delay > 0 {
 		s.plan(spread(delay), s.handler.ending(byReload))
 	}
+	g.watchLocked()
+}
+
+// exitPoll is how often the process is looked at on behalf of sockets whose config is no
+// longer loaded, and of the servers of such.
+const exitPoll = 250 * time.Millisecond
+
+func (g *registry) watchLocked() {
 	if !g.watching {
 		g.watching = true
 		time.AfterFunc(exitPoll, g.watchExit)
 	}
 }
 
-// exitPoll is how often the process is looked at on behalf of sockets whose
-// config is no longer loaded.
-const exitPoll = 250 * time.Millisecond
-
 // watchExit closes all sockets when the process exits. A loaded handler is told
 // when its server shuts down. Nobody tells the sockets of earlier configs if
 // the last one has no handler of ours, and an exit waits for those on HTTP/2
-// and HTTP/3 without an end.
+// and HTTP/3, and for HTTP/3 servers, without an end.
 func (g *registry) watchExit() {
 	if caddy.Exiting() {
 		g.closeAll()
@@ -223,9 +226,9 @@ func (g *registry) watchExit() {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.watching = g.outliving > 0
-	if g.watching {
-		time.AfterFunc(exitPoll, g.watchExit)
+	g.watching = false
+	if g.outliving > 0 || carried.HasServers() {
+		g.watchLocked()
 	}
 }
 

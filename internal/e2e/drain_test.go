@@ -9,10 +9,31 @@ import (
 )
 
 // An HTTP/3 client whose socket was closed long before, and that keeps its
-// connection, holds up no exit.
+// connection, holds up no exit. Caddy waits for servers of earlier configs, too.
 func TestExitWithIdleConnections(t *testing.T) {
 	t.Parallel()
-	p := wstest.StartProcess(t, "", "websocket")
+	for name, reloads := range map[string][]string{
+		"same config":            nil,
+		"after a reload":         {"websocket /elsewhere"},
+		"after the handler goes": {"websocket /elsewhere", "respond new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := wstest.StartProcess(t, "", "websocket")
+			closeButStay(t, p)
+			for _, site := range reloads {
+				p.Reload(t, "", site)
+			}
+			p.Terminate(t)
+			p.ExpectExit(t)
+		})
+	}
+}
+
+// closeButStay has sockets of all protocols where many share a connection closed, and the
+// clients keep that.
+func closeButStay(t *testing.T, p *wstest.Process) {
+	t.Helper()
 	var peers []*wstest.Peer
 	for _, protocol := range []string{"http2", "http3"} {
 		peer := p.Dial(t, protocol, "/")
@@ -31,8 +52,6 @@ func TestExitWithIdleConnections(t *testing.T) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	p.Terminate(t)
-	p.ExpectExit(t)
 }
 
 // With shutdown_delay the ends of the sockets are spread over that time.

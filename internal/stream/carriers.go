@@ -2,34 +2,36 @@ package stream
 
 import (
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"reflect"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/quic-go/quic-go/http3"
 )
 
 // Carriers are what carries streams, or has carried some, and may hold up an exit: an
-// HTTP/3 server waits for its clients to close their connections, and an HTTP/2 server for
-// a connection whose client doesn't read. The zero Carriers is ready for use.
+// HTTP/3 server waits for its clients to close their connections, also after a reload, and
+// an HTTP/2 server for a connection whose client doesn't read. The zero Carriers is ready
+// for use.
 type Carriers struct {
-	mu      sync.Mutex            // guards the following
-	conns   map[net.Conn]bool     // those that are open; true if one has carried a stream
-	servers map[any]*http3.Server // by their owners
+	mu    sync.Mutex        // guards the following
+	conns map[net.Conn]bool // those that are open; true if one has carried a stream
+	// servers are weak: Caddy holds the servers that it waits for, and nobody says when
+	// it has let go of one.
+	servers map[weak.Pointer[http3.Server]]struct{}
 }
 
-// Add notes what carries a stream, until its owner is forgotten or its connection closes.
-func (c *Carriers) Add(s Stream, owner any) {
+// Add notes what carries a stream, until its connection closes or its server is let go.
+func (c *Carriers) Add(s Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch carrier := s.Carrier().(type) {
 	case *http3.Server:
-		if c.servers == nil {
-			c.servers = make(map[any]*http3.Server)
-		}
-		c.servers[owner] = carrier
+		c.addServerLocked(weak.Make(carrier))
 	case net.Conn:
 		if !reflect.ValueOf(carrier).Comparable() { // a listener wrapper's may not be
 			return
@@ -40,12 +42,27 @@ func (c *Carriers) Add(s Stream, owner any) {
 	}
 }
 
-// Forget lets go of the HTTP/3 server of an owner whose config was replaced: an exit
-// doesn't wait for it.
-func (c *Carriers) Forget(owner any) {
+func (c *Carriers) addServerLocked(srv weak.Pointer[http3.Server]) {
+	if _, known := c.servers[srv]; known {
+		return
+	}
+	c.dropServersLocked()
+	if c.servers == nil {
+		c.servers = make(map[weak.Pointer[http3.Server]]struct{})
+	}
+	c.servers[srv] = struct{}{}
+}
+
+func (c *Carriers) dropServersLocked() {
+	maps.DeleteFunc(c.servers, func(srv weak.Pointer[http3.Server], _ struct{}) bool { return srv.Value() == nil })
+}
+
+// HasServers reports whether there is an HTTP/3 server that has carried a stream.
+func (c *Carriers) HasServers() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.servers, owner)
+	c.dropServersLocked()
+	return len(c.servers) > 0
 }
 
 // ConnState notes connections that open, and lets go of those that have closed or are not
@@ -84,8 +101,10 @@ func (c *Carriers) all() []io.Closer {
 			all = append(all, conn)
 		}
 	}
-	for _, srv := range c.servers {
-		all = append(all, srv)
+	for server := range c.servers {
+		if srv := server.Value(); srv != nil {
+			all = append(all, srv)
+		}
 	}
 	return all
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -30,19 +31,28 @@ func TestCarriers(t *testing.T) {
 	c.ConnState(closedBefore, http.StateClosed)
 	for _, conn := range []net.Conn{carrying, closedBefore, closedAfter} {
 		c.ConnState(conn, http.StateActive)
-		c.Add(carriedBy{carrier: conn}, "owner")
+		c.Add(carriedBy{carrier: conn})
 	}
 	c.ConnState(closedAfter, http.StateClosed)
 	c.ConnState(hijacked, http.StateHijacked)
 	server := new(http3.Server)
-	c.Add(carriedBy{carrier: server}, "owner")
-	c.Add(carriedBy{carrier: server}, "forgotten")
-	c.Forget("forgotten")
-	c.Add(carriedBy{}, "none") // on HTTP/1.1
+	c.Add(carriedBy{carrier: server})
+	c.Add(carriedBy{}) // on HTTP/1.1
 	if got, want := c.all(), []io.Closer{carrying, server}; !slices.Equal(got, want) {
 		t.Errorf("carriers %v, want %v", got, want)
 	}
-	if len(c.conns) != 1 || len(c.servers) != 1 {
-		t.Errorf("%d connections and %d servers are held, want one of each", len(c.conns), len(c.servers))
+	if len(c.conns) != 1 || !c.HasServers() {
+		t.Errorf("%d connections are held, want one; a server: %t", len(c.conns), c.HasServers())
+	}
+	runtime.KeepAlive(server)
+}
+
+// A server that its owner has let go is not held.
+func TestCarriersServerLetGo(t *testing.T) {
+	var c Carriers
+	c.Add(carriedBy{carrier: new(http3.Server)})
+	runtime.GC()
+	if c.HasServers() {
+		t.Error("a server is held that nobody else holds")
 	}
 }

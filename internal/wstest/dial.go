@@ -253,6 +253,9 @@ func (p *Peer) connect3(s *Server, path string, h http.Header) error {
 	}
 	stream, err := client.OpenRequestStream(ctx)
 	if err != nil {
+		if conn != nil {
+			_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+		}
 		return err
 	}
 	p.Conn, p.SetReadDeadline = h3Socket{stream, conn, transport}, stream.SetReadDeadline

@@ -160,5 +160,7 @@ func (p *Process) ExpectExit(t *testing.T) {
 		}
 	case <-time.After(Timeout):
 		t.Error("Caddy doesn't exit")
+		_ = p.Cmd.Process.Signal(syscall.SIGABRT) // its stacks go to the log
+		<-p.exited
 	}
 }
