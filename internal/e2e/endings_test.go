@@ -230,7 +230,6 @@ func TestEndByShutdown(t *testing.T) {
 	t.Parallel()
 	u := wstest.ListenUpstream(t)
 	p := wstest.StartProcess(t, "", "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
-	p.Logs = p.Stderr
 	for _, protocol := range wstest.Protocols {
 		p.Dial(t, protocol, "/echo").Echo(ws.OpText, "hello")
 		u.Tunnel(&p.Server, protocol)

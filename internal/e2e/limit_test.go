@@ -53,18 +53,20 @@ func TestMaxConnectionsByNetwork(t *testing.T) {
 
 // The limit on sockets holds for those of the handler behind.
 func TestMaxConnectionsOfPassthrough(t *testing.T) {
-	wstest.OnEveryTunnel(t, "max_connections 1", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
-		closed := len(s.Logs.Entries("socket closed"))
-		client, app := u.Tunnel(s, protocol)
-		if p := s.TryDial(t, protocol, "/"); p.Response.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("status %d, want 503", p.Response.StatusCode)
-		}
-		client.Send(ws.OpText, "not disturbed")
-		app.ExpectMasked(ws.OpText, "not disturbed")
-		app.Conn.Close()
-		client.Conn.Close()
-		s.Logs.Await(t, "socket closed", closed+1)
-	})
+	s := wstest.StartTunnels(t, "max_connections 1")
+	for i, protocol := range wstest.Protocols {
+		t.Run(protocol, func(t *testing.T) {
+			client, app := s.For(t, protocol).Tunnel(s.Server, protocol)
+			if p := s.TryDial(t, protocol, "/"); p.Response.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("status %d, want 503", p.Response.StatusCode)
+			}
+			client.Send(ws.OpText, "not disturbed")
+			app.ExpectMasked(ws.OpText, "not disturbed")
+			app.Conn.Close()
+			client.Conn.Close()
+			s.Logs.Await(t, "socket closed", i+1)
+		})
+	}
 }
 
 // A limit on request bodies in front takes an HTTP/2 or HTTP/3 socket for one.

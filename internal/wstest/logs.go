@@ -15,13 +15,18 @@ import (
 
 // A LogBuffer holds what Caddy logs in one test.
 type LogBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	written chan struct{} // closed by the next Write, nil if nobody waits for it
 }
 
 func (b *LogBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.written != nil {
+		close(b.written)
+		b.written = nil
+	}
 	return b.buf.Write(p)
 }
 
@@ -37,28 +42,43 @@ func (b *LogBuffer) String() string {
 func (b *LogBuffer) Entries(msg string) []map[string]any {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.entries(msg)
+}
+
+func (b *LogBuffer) entries(msg string) []map[string]any {
 	var entries []map[string]any
 	for line := range bytes.Lines(b.buf.Bytes()) {
 		var e map[string]any
-		if json.Unmarshal(line, &e) == nil && e["msg"] == msg {
+		if bytes.Contains(line, []byte(msg)) && json.Unmarshal(line, &e) == nil && e["msg"] == msg {
 			entries = append(entries, e)
 		}
 	}
 	return entries
 }
 
+// entriesOrMore is Entries, and a channel that is closed when there may be more.
+func (b *LogBuffer) entriesOrMore(msg string) ([]map[string]any, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.written == nil {
+		b.written = make(chan struct{})
+	}
+	return b.entries(msg), b.written
+}
+
 // Await waits for n log entries with the given message.
 func (b *LogBuffer) Await(t *testing.T, msg string, n int) []map[string]any {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(Timeout)
 	for {
-		if entries := b.Entries(msg); len(entries) >= n {
+		entries, more := b.entriesOrMore(msg)
+		if len(entries) >= n {
 			return entries
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("%d entries %q in the log, want %d", len(b.Entries(msg)), msg, n)
-		case <-time.After(time.Millisecond):
+			t.Fatalf("%d entries %q in the log, want %d", len(entries), msg, n)
+		case <-more:
 		}
 	}
 }

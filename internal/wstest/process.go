@@ -26,7 +26,9 @@ type Process struct {
 	Server
 	Cmd         *exec.Cmd
 	AdminSocket string // the socket of its admin API
+	level       string // of what it logs
 	exited      chan error
+	ended       chan struct{} // closed when it has exited and all of its log is there
 	Stderr      *LogBuffer
 	Stdout      *LogBuffer
 }
@@ -34,7 +36,20 @@ type Process struct {
 // StartProcess runs Caddy with the given config until the test ends.
 func StartProcess(t testing.TB, global, site string) *Process {
 	t.Helper()
+	return startProcess(t, "INFO", global, site)
+}
+
+// StartBeside is StartGlobal in a process of its own, for a parallel test: one that takes
+// its time takes it while others do.
+func StartBeside(t testing.TB, global, site string) *Process {
+	t.Helper()
+	return startProcess(t, "DEBUG", global, site)
+}
+
+func startProcess(t testing.TB, level, global, site string) *Process {
+	t.Helper()
 	p := NewProcess("run", "--config", "-")
+	p.level = level
 	p.AdminSocket = filepath.Join(TempDir, rand.Text()) // a path that is short enough for a socket
 	p.Cmd.Stdin = bytes.NewReader(p.config(t, global, site))
 	p.Run(t, func(msg string) bool {
@@ -45,7 +60,8 @@ func StartProcess(t testing.TB, global, site string) *Process {
 
 // NewProcess prepares Caddy with the given arguments.
 func NewProcess(args ...string) *Process {
-	p := &Process{exited: make(chan error, 1), Stderr: new(LogBuffer), Stdout: new(LogBuffer)}
+	p := &Process{exited: make(chan error, 1), ended: make(chan struct{}), Stderr: new(LogBuffer), Stdout: new(LogBuffer)}
+	p.Logs = p.Stderr
 	p.Cmd = exec.Command(os.Args[0], args...)
 	p.Cmd.Env = append(os.Environ(), asCaddy+"=1")
 	p.Cmd.Stdout = p.Stdout
@@ -65,11 +81,16 @@ func (p *Process) Run(t testing.TB, isReady func(msg string) bool) {
 	}
 	ready := make(chan struct{})
 	go func() {
+		defer close(p.ended)
 		p.watch(stderr, isReady, ready)
 		p.exited <- p.Cmd.Wait()
 	}()
 	t.Cleanup(func() {
 		p.Cmd.Process.Kill()
+		<-p.ended
+		if strings.Contains(p.Stderr.String(), "WARNING: DATA RACE") {
+			t.Error("Caddy has a data race")
+		}
 		if t.Failed() {
 			t.Logf("Caddy's log:\n%s", p.Stderr)
 		}
@@ -124,7 +145,7 @@ func (p *Process) config(t testing.TB, global, site string) []byte {
 	if err := json.Unmarshal(Config(t, "", global, site), &cfg); err != nil {
 		t.Fatal(err)
 	}
-	delete(cfg, "logging")
+	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{"level": p.level}}}
 	cfg["admin"] = map[string]any{"listen": "unix/" + p.AdminSocket, "config": map[string]any{"persist": false}}
 	return JSON(cfg)
 }

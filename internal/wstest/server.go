@@ -147,13 +147,24 @@ func StartForOthers(t *testing.T, site string) *Server {
 	return s
 }
 
-// OnEveryProtocol runs f on all protocols, over one server with the given site.
+// SideBySide runs f on all protocols at once, and returns when it has ended on all of them.
+func SideBySide(t *testing.T, f func(t *testing.T, protocol string)) {
+	t.Helper()
+	t.Run("on", func(t *testing.T) { // which ends when its parallel subtests have
+		for _, protocol := range Protocols {
+			t.Run(protocol, func(t *testing.T) {
+				t.Parallel()
+				f(t, protocol)
+			})
+		}
+	})
+}
+
+// OnEveryProtocol is SideBySide over one server with the given site.
 func OnEveryProtocol(t *testing.T, site string, f func(t *testing.T, s *Server, protocol string)) {
 	t.Helper()
 	s := Start(t, site)
-	for _, protocol := range Protocols {
-		t.Run(protocol, func(t *testing.T) { f(t, s, protocol) })
-	}
+	SideBySide(t, func(t *testing.T, protocol string) { f(t, s, protocol) })
 }
 
 // Fetch sends a plain request over the named protocol.

@@ -2,7 +2,6 @@ package wstest
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -111,49 +110,5 @@ func (p *Peer) ExpectMasked(op ws.Opcode, payload string) {
 	p.T.Helper()
 	if first, got := p.ReadMasked(); first != ws.FinBit|byte(op) || got != payload {
 		p.T.Fatalf("%s: got frame %#x %.60q, want opcode %d %.60q", p.Name, first, got, op, payload)
-	}
-}
-
-// OpenTunnels runs f on all protocols, as OnEveryTunnel does, and returns the server with
-// the sockets of all of them still open, for what takes its time.
-func OpenTunnels(t *testing.T, options string, f func(s *Server, u *Upstream, protocol string)) *Server {
-	t.Helper()
-	u := ListenUpstream(t)
-	s := Start(t, supervisedSite(options, u))
-	for _, protocol := range Protocols {
-		f(s, u, protocol)
-	}
-	return s
-}
-
-// AwaitClosed waits until n sockets have closed, and makes sure that all were closed by the
-// same.
-func (s *Server) AwaitClosed(t *testing.T, n int, by string) []map[string]any {
-	t.Helper()
-	entries := s.Logs.Await(t, "socket closed", n)
-	for _, e := range entries {
-		if e["closed_by"] != by {
-			t.Errorf("closed by %v, want %s", e["closed_by"], by)
-		}
-	}
-	return entries
-}
-
-// supervisedSite supervises what reverse_proxy serves.
-func supervisedSite(options string, u *Upstream) string {
-	return fmt.Sprintf("websocket passthrough {\nallowed_origins *\n%s\n}\nrespond /no-socket 204\nreverse_proxy %s", options, u.Addr())
-}
-
-// OnEveryTunnel runs f on all protocols, over one server that supervises what
-// reverse_proxy serves.
-func OnEveryTunnel(t *testing.T, options string, f func(t *testing.T, s *Server, u *Upstream, protocol string)) {
-	t.Helper()
-	u := ListenUpstream(t)
-	s := Start(t, supervisedSite(options, u))
-	for _, protocol := range Protocols {
-		t.Run(protocol, func(t *testing.T) {
-			u := u.For(t)
-			f(t, s, u, protocol)
-		})
 	}
 }

@@ -31,6 +31,7 @@ func TestEmptyDataFrames(t *testing.T) {
 		writeApart(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpClose), ws.ClosePayload(1000, "bye")))
 		app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1000, "bye")))
 		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(1000, "bye"))))
+		app.Conn.Close()
 		client.ExpectClose(1000, "bye")
 		app.Conn.Close()
 		client.ExpectEnd()

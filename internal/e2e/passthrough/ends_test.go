@@ -101,6 +101,7 @@ func TestTunnelSurvivesReload(t *testing.T) {
 // A client that stops in the middle of a frame, or that sends what is no frame,
 // holds up no end.
 func TestTunnelEndsWithinFrame(t *testing.T) {
+	t.Parallel()
 	s := wstest.OpenTunnels(t, "max_lifetime 100ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		for _, sent := range [][]byte{
 			wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10],
@@ -119,6 +120,7 @@ func TestTunnelEndsWithinFrame(t *testing.T) {
 
 // An application that neither reads nor writes is let go when its socket ends.
 func TestTunnelStalledUpstream(t *testing.T) {
+	t.Parallel()
 	s := wstest.OpenTunnels(t, "max_lifetime 300ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, _ := u.Tunnel(s, protocol)
 		go wstest.Stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
@@ -128,6 +130,7 @@ func TestTunnelStalledUpstream(t *testing.T) {
 
 // So is a client that doesn't answer the application's Close frame.
 func TestTunnelClientIgnoresClose(t *testing.T) {
+	t.Parallel()
 	s := wstest.OpenTunnels(t, "keepalive off", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
 		app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpClose), string(ws.ClosePayload(4001, "go"))))
@@ -139,6 +142,7 @@ func TestTunnelClientIgnoresClose(t *testing.T) {
 
 // A client that is gone is gone for the application, too, before any timeout.
 func TestTunnelClientGone(t *testing.T) {
+	t.Parallel()
 	var apps []*wstest.Peer
 	s := wstest.OpenTunnels(t, "keepalive off", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
@@ -173,6 +177,7 @@ func TestExitWithTunnels(t *testing.T) {
 
 // A client that closed and went leaves no application behind that doesn't care.
 func TestTunnelUpstreamIgnoresClose(t *testing.T) {
+	t.Parallel()
 	s := wstest.OpenTunnels(t, "keepalive off", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
 		client.SendClose(4002, "bye")

@@ -50,6 +50,7 @@ func TestUpstreamKeepaliveOfGorilla(t *testing.T) {
 
 // An application that hangs costs its client one reconnect.
 func TestUpstreamTimeout(t *testing.T) {
+	t.Parallel()
 	s := wstest.OpenTunnels(t, "upstream_keepalive 20ms 200ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, _ := u.Tunnel(s, protocol)
 		client.ExpectClose(1012, "")
@@ -64,6 +65,7 @@ func TestUpstreamTimeout(t *testing.T) {
 
 // The same for one that takes nothing while its client goes on.
 func TestUpstreamThatTakesNothing(t *testing.T) {
+	t.Parallel()
 	var clients []*wstest.Peer
 	wstest.OpenTunnels(t, "upstream_keepalive 50ms 1s", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, _ := u.Tunnel(s, protocol)

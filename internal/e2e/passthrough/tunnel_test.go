@@ -251,6 +251,7 @@ func TestTunnelHugeFrame(t *testing.T) {
 
 // Of a message over the limit nothing passes, however it is cut.
 func TestTunnelMaxMessageSizeInPieces(t *testing.T) {
+	t.Parallel()
 	var apps []*wstest.Peer
 	wstest.OpenTunnels(t, "max_message_size 1000", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
