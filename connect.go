@@ -91,11 +91,11 @@ func (g *connectGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.Handler.ServeHTTP(w, r)
 }
 
-// guarded are the HTTP apps whose servers have a connectGuard.
+// guarded are the HTTP apps whose servers are guarded.
 var guarded sync.Map
 
 // guardServers puts a connectGuard in front of all servers of the config, not
-// only of the one that has the handler.
+// only of the one that has the handler, and watches their connections.
 func (h *Handler) guardServers() {
 	app := h.httpApp()
 	if app == nil {
@@ -105,6 +105,7 @@ func (h *Handler) guardServers() {
 		return
 	}
 	for _, srv := range app.Servers {
+		srv.RegisterConnState(carried.ConnState)
 		// The http.Server, which Caddy makes later, shows itself only to this hook.
 		// Its requests read Handler after the hook has returned for their connection.
 		var once sync.Once

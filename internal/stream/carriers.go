@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -15,11 +16,12 @@ import (
 
 // Carriers are what carries streams, or has carried some, and may hold up an exit: an
 // HTTP/3 server waits for its clients to close their connections, also after a reload, and
-// an HTTP/2 server for a connection whose client doesn't read. The zero Carriers is ready
-// for use.
+// an HTTP/2 server for a connection whose client doesn't read. An HTTP/2 server also waits
+// for an idle connection if its TLS handshake was under way when the server began to shut
+// down, since Go tells such a connection nothing. The zero Carriers is ready for use.
 type Carriers struct {
-	mu    sync.Mutex        // guards the following
-	conns map[net.Conn]bool // those that are open; true if one has carried a stream
+	conns sync.Map   // those that are open, a *connection by a net.Conn
+	mu    sync.Mutex // guards the following
 	// servers are weak: Caddy holds the servers that it waits for, and nobody says when
 	// it has let go of one.
 	servers map[weak.Pointer[http3.Server]]struct{}
@@ -27,22 +29,37 @@ type Carriers struct {
 
 // Add notes what carries a stream, until its connection closes or its server is let go.
 func (c *Carriers) Add(s Stream) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch carrier := s.Carrier().(type) {
 	case *http3.Server:
-		c.addServerLocked(weak.Make(carrier))
+		c.addServer(weak.Make(carrier))
 	case net.Conn:
-		if !reflect.ValueOf(carrier).Comparable() { // a listener wrapper's may not be
-			return
-		}
-		if _, open := c.conns[carrier]; open { // it may have closed while its stream began
-			c.conns[carrier] = true
+		if conn := c.connection(carrier); conn != nil { // it may have closed while its stream began
+			conn.carried.Store(true)
 		}
 	}
 }
 
-func (c *Carriers) addServerLocked(srv weak.Pointer[http3.Server]) {
+// A connection is what is known about an open one.
+type connection struct {
+	carried atomic.Bool // it carries a stream, or has carried one
+	idle    atomic.Bool // it has no request
+}
+
+// connection returns what is known about an open connection, nil for nothing.
+func (c *Carriers) connection(conn net.Conn) *connection {
+	if !reflect.ValueOf(conn).Comparable() { // a listener wrapper's may not be
+		return nil
+	}
+	known, ok := c.conns.Load(conn)
+	if !ok {
+		return nil
+	}
+	return known.(*connection)
+}
+
+func (c *Carriers) addServer(srv weak.Pointer[http3.Server]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if _, known := c.servers[srv]; known {
 		return
 	}
@@ -68,22 +85,23 @@ func (c *Carriers) HasServers() bool {
 // ConnState notes connections that open, and lets go of those that have closed or are not
 // the server's any more. It is a hook of http.Server.
 func (c *Carriers) ConnState(conn net.Conn, state http.ConnState) {
-	if state == http.StateActive || state == http.StateIdle || !reflect.ValueOf(conn).Comparable() {
-		return
+	switch state {
+	case http.StateNew:
+		if reflect.ValueOf(conn).Comparable() {
+			c.conns.Store(conn, new(connection))
+		}
+	case http.StateActive, http.StateIdle:
+		if known := c.connection(conn); known != nil {
+			known.idle.Store(state == http.StateIdle)
+		}
+	default:
+		if c.connection(conn) != nil {
+			c.conns.Delete(conn)
+		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if state != http.StateNew {
-		delete(c.conns, conn)
-		return
-	}
-	if c.conns == nil {
-		c.conns = make(map[net.Conn]bool)
-	}
-	c.conns[conn] = false
 }
 
-// CloseAfter closes after d what is still there then.
+// CloseAfter closes after d what is still there then, and what is idle, for an exit.
 func (c *Carriers) CloseAfter(d time.Duration) {
 	time.AfterFunc(d, func() {
 		for _, carrier := range c.all() {
@@ -93,14 +111,15 @@ func (c *Carriers) CloseAfter(d time.Duration) {
 }
 
 func (c *Carriers) all() []io.Closer {
+	var all []io.Closer
+	c.conns.Range(func(conn, known any) bool {
+		if known := known.(*connection); known.carried.Load() || known.idle.Load() {
+			all = append(all, conn.(net.Conn))
+		}
+		return true
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := make([]io.Closer, 0, len(c.conns)+len(c.servers))
-	for conn, carried := range c.conns {
-		if carried {
-			all = append(all, conn)
-		}
-	}
 	for server := range c.servers {
 		if srv := server.Value(); srv != nil {
 			all = append(all, srv)

@@ -16,8 +16,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"flag"
+	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -26,6 +28,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"go.uber.org/goleak"
 )
 
 // Main is what TestMain of a package has to call. It runs the tests or, in a
@@ -48,7 +51,21 @@ func Main(m *testing.M) {
 		f()
 	}
 	os.RemoveAll(TempDir)
+	if code == 0 {
+		code = findLeaks()
+	}
 	os.Exit(code)
+}
+
+// findLeaks looks for goroutines that the tests have left, and returns the exit code.
+func findLeaks() int {
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	// Caddy cleans its storage once, and the lock for that notices only later that it is gone.
+	if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // waitSideBySide has more tests run at once than there are processors, unless -parallel is
