@@ -24,8 +24,9 @@ func init() {
 // its config is unloaded unless it has stream_close_delay, which nothing in front
 // of it can prevent, so that is set where none is written.
 type app struct {
-	ctx    caddy.Context
-	logger *zap.Logger
+	ctx       caddy.Context
+	logger    *zap.Logger
+	retention retention
 }
 
 // survival is the stream_close_delay that reverse_proxy is given. Its timer is
@@ -142,10 +143,6 @@ func (v *inventory) lacks(s *session) bool {
 	return !slices.ContainsFunc(v.servers, func(srv *caddyhttp.Server) bool { return servesHost(srv, s.handshake.host) })
 }
 
-// goneWait is how long sockets that have nothing left in the config stay open at
-// most, unless close_delay says otherwise.
-const goneWait = 10 * time.Second
-
 // reconcile plans the end of the sessions of earlier configs that have nothing left
 // in the one that v is of.
 func (g *registry) reconcile(v *inventory) {
@@ -162,11 +159,7 @@ func (s *session) reconcile(v *inventory) {
 	if v == nil || !v.lacks(s) {
 		return
 	}
-	wait := goneWait
-	if delay := time.Duration(s.handler.CloseDelay); delay > 0 {
-		wait = delay
-	}
-	s.plan(spreadOver(wait), s.handler.ending(byReload))
+	s.planReload()
 }
 
 // Interface guards

@@ -186,6 +186,7 @@ type Handler struct {
 	upgrader *websocket.Upgrader
 	buffers  *ws.BufferPool
 	events   *caddyevents.App // nil outside of a server
+	app      *app             // of the handler's config
 	unloaded bool             // the config was replaced; sessions.mu guards it
 }
 
@@ -202,6 +203,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.ctx = ctx
 	h.logger = ctx.Logger()
 	h.setDefaults()
+	h.app = new(app) // outside of a server
 	var err error
 	if h.origins, err = origin.NewPolicy(h.AllowedOrigins, h.RequireOrigin); err != nil {
 		return err
@@ -221,12 +223,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			}
 			return context.WithValue(ctx, stream.ConnCtxKey, c)
 		})
-		srv.RegisterConnState(carried.ConnState)
 		closeOnExit(srv)
 		h.guardServers()
-		if _, err := ctx.App("websocket"); err != nil {
+		module, err := ctx.App("websocket")
+		if err != nil {
 			return err
 		}
+		h.app = module.(*app)
 		events, err := ctx.App("events")
 		if err != nil {
 			return err

@@ -35,7 +35,7 @@ type registry struct {
 	byID      map[string]*session
 	byHandler map[*Handler]map[*session]struct{}
 	ended     map[string]tally // by mode, of the sessions that are not open any more
-	outliving int              // how many open ones are of handlers that were unloaded
+	retained  []*app           // earlier configs with open sessions, by when they were replaced
 	exiting   bool             // the process is: no more sockets
 	empty     chan struct{}    // closed when the last session is; nil if nobody waits
 	watching  bool             // watchExit is scheduled
@@ -89,7 +89,7 @@ func (g *registry) remove(s *session) {
 		delete(g.byHandler, s.handler)
 	}
 	if s.handler.unloaded {
-		g.outliving--
+		g.releaseLocked(s)
 	}
 	sum := g.ended[s.handler.Mode]
 	sum.add(s)
@@ -197,7 +197,7 @@ func (g *registry) unload(h *Handler) {
 
 // outliveLocked sees to a socket whose config is no longer loaded.
 func (g *registry) outliveLocked(s *session) {
-	g.outliving++
+	g.retainLocked(s)
 	if delay := time.Duration(s.handler.CloseDelay); delay > 0 {
 		s.plan(spread(delay), s.handler.ending(byReload))
 	}
@@ -227,7 +227,7 @@ func (g *registry) watchExit() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.watching = false
-	if g.outliving > 0 || carried.HasServers() {
+	if len(g.retained) > 0 || carried.HasServers() {
 		g.watchLocked()
 	}
 }

@@ -37,14 +37,14 @@ func TestUnloadPlansForItsOwn(t *testing.T) {
 		g.add(s)
 	}
 	g.unload(first)
-	if g.outliving != 2 {
-		t.Errorf("%d sessions outlive their config, want 2", g.outliving)
+	if n := first.app.retention.sessions; n != 2 {
+		t.Errorf("%d sessions outlive their config, want 2", n)
 	}
 	for _, s := range g.list() {
 		g.remove(s)
 	}
-	if g.outliving != 0 || len(g.byID) != 0 || len(g.byHandler) != 0 {
-		t.Errorf("%d sessions outlive their config, %d are listed for %d handlers", g.outliving, len(g.byID), len(g.byHandler))
+	if len(g.retained) != 0 || len(g.byID) != 0 || len(g.byHandler) != 0 {
+		t.Errorf("%d configs are retained, %d sessions are listed for %d handlers", len(g.retained), len(g.byID), len(g.byHandler))
 	}
 	for !g.watchesNothing() {
 		time.Sleep(time.Millisecond)
@@ -106,7 +106,7 @@ func BenchmarkRegistry(b *testing.B) {
 			g := newRegistry()
 			all := make([]*Handler, handlers)
 			for i := range all {
-				all[i] = new(Handler)
+				all[i] = &Handler{app: new(app)}
 			}
 			for i := range sessions {
 				g.add(&session{id: fmt.Sprint(i), handler: all[i%handlers], stream: uncarried{}})
