@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,6 +27,7 @@ func init() {
 type app struct {
 	ctx       caddy.Context
 	logger    *zap.Logger
+	inventory func() *inventory // of the config, once that is provisioned
 	retention retention
 }
 
@@ -45,6 +47,7 @@ func (*app) CaddyModule() caddy.ModuleInfo {
 func (a *app) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
+	a.inventory = sync.OnceValue(func() *inventory { return newInventory(ctx) })
 	events, err := ctx.App("events")
 	if err != nil {
 		return err
@@ -66,7 +69,9 @@ func (a *app) Handle(context.Context, caddy.Event) error {
 // none of the last config's has been cleaned up.
 func (a *app) Start() error {
 	survivors := 0
-	for _, place := range handlersOf(a.ctx) {
+	places := handlersOf(a.ctx)
+	metrics.expect(places)
+	for _, place := range places {
 		switch h := place.handler.(type) {
 		case *reverseproxy.Handler:
 			if place.supervised && h.StreamCloseDelay == 0 {
@@ -86,11 +91,17 @@ func (a *app) Start() error {
 // Stop closes the sockets that have nothing left in the config that has taken this
 // one's place. When Caddy exits, that is done for all of them as servers shut down.
 func (a *app) Stop() error {
-	if !caddy.Exiting() {
-		sessions.reconcile(newInventory(caddy.ActiveContext()))
+	if caddy.Exiting() {
+		return nil
 	}
+	loaded := newInventory(caddy.ActiveContext())
+	sessions.reconcile(loaded)
+	metrics.keep(loaded.scopes)
 	return nil
 }
+
+// names reports whether the config names an upstream.
+func (a *app) names(upstream string) bool { return a.inventory().upstreams[upstream] }
 
 // An inventory is what a config has for sockets of earlier ones.
 type inventory struct {
@@ -98,11 +109,23 @@ type inventory struct {
 	upstreams map[string]bool   // their addresses
 	dynamic   bool              // there are upstreams that the config doesn't name
 	servers   []*caddyhttp.Server
+	scopes    map[scope]bool
 }
 
 func newInventory(ctx caddy.Context) *inventory {
-	v := &inventory{handlers: make(map[*Handler]bool), upstreams: make(map[string]bool)}
-	for _, place := range handlersOf(ctx) {
+	v := newInventoryOf(handlersOf(ctx))
+	if app := httpApp(ctx); app != nil {
+		for _, srv := range app.Servers {
+			v.servers = append(v.servers, srv)
+		}
+	}
+	return v
+}
+
+// newInventoryOf returns the inventory of handlers, without servers.
+func newInventoryOf(places []handlerPlace) *inventory {
+	v := &inventory{handlers: make(map[*Handler]bool), upstreams: make(map[string]bool), scopes: make(map[scope]bool)}
+	for _, place := range places {
 		switch h := place.handler.(type) {
 		case *Handler:
 			v.handlers[h] = true
@@ -113,9 +136,9 @@ func newInventory(ctx caddy.Context) *inventory {
 			}
 		}
 	}
-	if app := httpApp(ctx); app != nil {
-		for _, srv := range app.Servers {
-			v.servers = append(v.servers, srv)
+	for _, scopes := range scopesOf(places) {
+		for _, c := range slices.Concat(scopes.handshakes, scopes.sessions) {
+			v.scopes[c] = true
 		}
 	}
 	return v

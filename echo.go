@@ -30,7 +30,7 @@ func newEcho(s *session, deflate bool) *echo {
 func (s *session) accept(w http.ResponseWriter, r *http.Request) (*echo, error) {
 	a, err := s.handler.accept(w, r)
 	if err != nil {
-		metrics.refused(s.handler.Mode, err)
+		metrics.refused(s.scopeOf(""), err)
 		return nil, err
 	}
 	return s.beginEcho(a), nil

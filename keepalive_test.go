@@ -143,9 +143,11 @@ func roundTrips(t *testing.T, mode string) (n uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range families[0].GetMetric() {
-		if m.GetLabel()[0].GetValue() == mode {
-			n = m.GetHistogram().GetSampleCount()
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if m.GetLabel()[0].GetValue() == mode {
+				n += m.GetHistogram().GetSampleCount()
+			}
 		}
 	}
 	return n

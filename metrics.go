@@ -6,9 +6,11 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -22,65 +24,181 @@ var metrics = newCollector()
 // A collector counts events that occur once per session or once per Ping as they occur,
 // and adds up the rest over all sessions when it is scraped.
 type collector struct {
-	handshakes *prometheus.CounterVec   // by mode, result
-	closes     *prometheus.CounterVec   // by mode, code, cause
-	durations  *prometheus.HistogramVec // by mode
-	roundTrips *prometheus.HistogramVec // by mode
-	open       *prometheus.Desc         // by mode
-	messages   *prometheus.Desc         // by mode, direction
-	bytes      *prometheus.Desc         // by mode, direction
+	handshakes *prometheus.CounterVec   // by scope, result
+	closes     *prometheus.CounterVec   // by scope, code, cause
+	durations  *prometheus.HistogramVec // by scope
+	roundTrips *prometheus.HistogramVec // by scope
+	open       *prometheus.Desc         // by scope
+	messages   *prometheus.Desc         // by scope, direction
+	bytes      *prometheus.Desc         // by scope, direction
+	retained   *prometheus.Desc
+
+	mu     sync.Mutex     // guards scopes
+	scopes map[scope]bool // those of configs; true if sessions can have it
 }
+
+// A scope is what every series is about: a mode, one of Caddy's HTTP servers and, for
+// sockets that reverse_proxy serves, an upstream. Clients can't add scopes: the names are
+// those of the config.
+type scope struct{ mode, server, upstream string }
+
+var scopeLabels = []string{"mode", "server", "upstream"}
+
+// labels returns the scope's labels, followed by more.
+func (c scope) labels(more ...string) []string {
+	return append([]string{c.mode, c.server, c.upstream}, more...)
+}
+
+// dynamicUpstream stands for all upstreams that the config doesn't name.
+const dynamicUpstream = "dynamic"
 
 const metricsPrefix = "caddy_websocket_"
 
 func newCollector() *collector {
 	m := &collector{
+		scopes: make(map[scope]bool),
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: metricsPrefix + "handshakes_total",
 			Help: "WebSocket handshakes by result.",
-		}, []string{"mode", "result"}),
+		}, scopeLabelsAnd("result")),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: metricsPrefix + "closes_total",
 			Help: "Closed sessions by close code and cause.",
-		}, []string{"mode", "code", "cause"}),
+		}, scopeLabelsAnd("code", "cause")),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    metricsPrefix + "session_duration_seconds",
 			Help:    "Duration of closed sessions.",
 			Buckets: []float64{.1, 1, 10, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600},
-		}, []string{"mode"}),
+		}, scopeLabels),
 		roundTrips: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    metricsPrefix + "ping_rtt_seconds",
 			Help:    "Round-trip times of keepalive pings.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}, []string{"mode"}),
+		}, scopeLabels),
 		open: prometheus.NewDesc(metricsPrefix+"open_sessions",
-			"Open sessions.", []string{"mode"}, nil),
+			"Open sessions.", scopeLabels, nil),
 		messages: prometheus.NewDesc(metricsPrefix+"messages_total",
-			"Messages received from and sent to clients.", []string{"mode", "direction"}, nil),
+			"Messages received from and sent to clients.", scopeLabelsAnd("direction"), nil),
+		retained: prometheus.NewDesc(metricsPrefix+"retained_configs",
+			"Earlier configs that open sessions keep in memory.", nil, nil),
 		bytes: prometheus.NewDesc(metricsPrefix+"message_bytes_total",
-			"Message payload bytes received from and sent to clients.", []string{"mode", "direction"}, nil),
+			"Message payload bytes received from and sent to clients.", scopeLabelsAnd("direction"), nil),
 	}
-	// Series whose labels are known in advance start at 0, so that their first event
-	// shows as an increase.
-	for _, mode := range []string{modeEcho, modePassthrough} {
-		m.durations.WithLabelValues(mode)
-		m.roundTrips.WithLabelValues(mode)
-		for _, result := range refusals {
-			m.handshakes.WithLabelValues(mode, result)
-		}
-		m.handshakes.WithLabelValues(mode, handshakeAccepted)
-	}
-	m.handshakes.WithLabelValues(modeEcho, handshakeFailed)
-	m.handshakes.WithLabelValues(modePassthrough, handshakeDeclined)
 	return m
 }
 
-// expect adds the series of all ends that a handler's sessions can have, so that their
-// first event shows as an increase, too.
-func (m *collector) expect(h *Handler) {
-	for _, end := range h.endings() {
-		m.closes.WithLabelValues(h.Mode, codeLabel(end.code), string(end.by))
+func scopeLabelsAnd(more ...string) []string { return slices.Concat(scopeLabels, more) }
+
+// expect adds the series that the handlers of a config can have, with value 0, so that
+// their first event shows as an increase.
+func (m *collector) expect(places []handlerPlace) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for h, scopes := range scopesOf(places) {
+		for _, c := range scopes.handshakes {
+			m.scopes[c] = m.scopes[c]
+			m.expectRefusals(c)
+		}
+		for _, c := range scopes.sessions {
+			m.scopes[c] = true
+			m.expectSessions(c, h)
+		}
 	}
+}
+
+func (m *collector) expectRefusals(c scope) {
+	for _, result := range refusals {
+		m.handshakes.WithLabelValues(c.labels(result)...)
+	}
+	if c.mode == modeEcho {
+		m.handshakes.WithLabelValues(c.labels(handshakeFailed)...)
+	}
+}
+
+func (m *collector) expectSessions(c scope, h *Handler) {
+	m.durations.WithLabelValues(c.labels()...)
+	m.roundTrips.WithLabelValues(c.labels()...)
+	m.handshakes.WithLabelValues(c.labels(handshakeAccepted)...)
+	if c.mode == modePassthrough {
+		m.handshakes.WithLabelValues(c.labels(handshakeDeclined)...)
+	}
+	for _, end := range h.endings() {
+		m.closes.WithLabelValues(c.labels(codeLabel(end.code), string(end.by))...)
+	}
+}
+
+// keep removes the series of all scopes that are neither in used nor those of open
+// sessions: upstreams come and go with reloads.
+func (m *collector) keep(used map[scope]bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	open := sessions.tallies()
+	for c := range m.scopes {
+		if used[c] || open[c].open > 0 {
+			continue
+		}
+		labels := prometheus.Labels{"mode": c.mode, "server": c.server, "upstream": c.upstream}
+		m.handshakes.DeletePartialMatch(labels)
+		m.closes.DeletePartialMatch(labels)
+		m.durations.DeletePartialMatch(labels)
+		m.roundTrips.DeletePartialMatch(labels)
+		sessions.forget(c)
+		delete(m.scopes, c)
+	}
+}
+
+// handlerScopes are the scopes of a handler.
+type handlerScopes struct {
+	handshakes []scope // of those that it refuses
+	sessions   []scope
+}
+
+// scopesOf returns the scopes of the handlers of a config.
+func scopesOf(places []handlerPlace) map[*Handler]*handlerScopes {
+	upstreams := make(map[string][]string) // behind passthrough handlers, by server
+	for _, place := range places {
+		if proxy, ok := place.handler.(*reverseproxy.Handler); ok && place.supervised {
+			upstreams[place.server] = append(upstreams[place.server], upstreamLabels(proxy)...)
+		}
+	}
+	all := make(map[*Handler]*handlerScopes)
+	for _, place := range places {
+		h, ok := place.handler.(*Handler)
+		if !ok {
+			continue
+		}
+		if all[h] == nil {
+			all[h] = new(handlerScopes)
+		}
+		behind := upstreams[place.server]
+		if h.Mode == modeEcho || len(behind) == 0 {
+			behind = []string{""}
+		}
+		all[h].handshakes = append(all[h].handshakes, scope{h.Mode, place.server, ""})
+		for _, upstream := range behind {
+			all[h].sessions = append(all[h].sessions, scope{h.Mode, place.server, upstream})
+		}
+	}
+	return all
+}
+
+// upstreamLabels returns the labels of a proxy's upstreams.
+func upstreamLabels(proxy *reverseproxy.Handler) []string {
+	v := newInventoryOf([]handlerPlace{{handler: proxy}})
+	labels := slices.Collect(maps.Keys(v.upstreams))
+	if v.dynamic {
+		labels = append(labels, dynamicUpstream)
+	}
+	return labels
+}
+
+// scopeOf returns the scope of a session whose socket reverse_proxy has, or has not yet,
+// connected to upstream.
+func (s *session) scopeOf(upstream string) scope {
+	if upstream != "" && !s.handler.app.names(upstream) {
+		upstream = dynamicUpstream
+	}
+	return scope{s.handler.Mode, s.handshake.server, upstream}
 }
 
 // endings returns how the handler's sessions can end, with a code for each label.
@@ -131,27 +249,26 @@ var refusals = map[int]string{
 }
 
 // refused counts a handshake that was refused with err.
-func (m *collector) refused(mode string, err error) {
+func (m *collector) refused(c scope, err error) {
 	result := handshakeFailed
 	if refusal, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
 		if r, ok := refusals[refusal.StatusCode]; ok {
 			result = r
 		}
 	}
-	m.countHandshake(mode, result)
+	m.countHandshake(c, result)
 }
 
 // countHandshake counts a handshake.
-func (m *collector) countHandshake(mode, result string) {
-	m.handshakes.WithLabelValues(mode, result).Inc()
+func (m *collector) countHandshake(c scope, result string) {
+	m.handshakes.WithLabelValues(c.labels(result)...).Inc()
 }
 
 // closed counts a session that has ended.
 func (m *collector) closed(s *session) {
-	mode := s.handler.Mode
 	_, end := s.current()
-	m.closes.WithLabelValues(mode, codeLabel(end.code), string(end.by)).Inc()
-	m.durations.WithLabelValues(mode).Observe(s.keepalive.Now().Seconds())
+	m.closes.WithLabelValues(s.scope.labels(codeLabel(end.code), string(end.by))...).Inc()
+	m.durations.WithLabelValues(s.scope.labels()...).Observe(s.keepalive.Now().Seconds())
 }
 
 // codeLabel returns the label for a close code. All codes that a client is free to choose
@@ -173,6 +290,7 @@ func (m *collector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- m.open
 	descs <- m.messages
 	descs <- m.bytes
+	descs <- m.retained
 }
 
 // Collect implements prometheus.Collector.
@@ -181,13 +299,27 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	m.closes.Collect(ch)
 	m.durations.Collect(ch)
 	m.roundTrips.Collect(ch)
-	for mode, t := range sessions.tallies() {
-		ch <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(t.open), mode)
+	ch <- prometheus.MustNewConstMetric(m.retained, prometheus.GaugeValue, float64(sessions.retainedConfigs()))
+	for c, t := range m.totals() {
+		ch <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(t.open), c.labels()...)
 		for direction, n := range map[string]counts{"received": t.received, "sent": t.sent} {
-			ch <- prometheus.MustNewConstMetric(m.messages, prometheus.CounterValue, float64(n.messages), mode, direction)
-			ch <- prometheus.MustNewConstMetric(m.bytes, prometheus.CounterValue, float64(n.bytes), mode, direction)
+			ch <- prometheus.MustNewConstMetric(m.messages, prometheus.CounterValue, float64(n.messages), c.labels(direction)...)
+			ch <- prometheus.MustNewConstMetric(m.bytes, prometheus.CounterValue, float64(n.bytes), c.labels(direction)...)
 		}
 	}
+}
+
+// totals returns the tallies of all scopes that sessions can have or have had.
+func (m *collector) totals() map[scope]tally {
+	totals := sessions.tallies()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c, ofSessions := range m.scopes {
+		if _, known := totals[c]; !known && ofSessions {
+			totals[c] = tally{}
+		}
+	}
+	return totals
 }
 
 // register adds the metrics to those of ctx's config, unless that has been done.
@@ -199,7 +331,7 @@ func (m *collector) register(ctx caddy.Context) error {
 	return err
 }
 
-// A tally holds totals over sessions of one mode, both open and ended.
+// A tally holds totals over sessions of one scope, both open and ended.
 type tally struct {
 	open           int
 	received, sent counts
@@ -220,19 +352,25 @@ func (t *tally) add(s *session) {
 	t.sent.add(&s.sent)
 }
 
-// tallies returns the totals over all sessions of the process, by mode. A session that
-// ends meanwhile is counted as open.
-func (g *registry) tallies() map[string]tally {
-	sums := map[string]tally{modeEcho: {}, modePassthrough: {}}
+// forget drops the totals over ended sessions of a scope.
+func (g *registry) forget(c scope) {
 	g.mu.Lock()
-	maps.Copy(sums, g.ended)
+	defer g.mu.Unlock()
+	delete(g.ended, c)
+}
+
+// tallies returns the totals over all sessions of the process. A session that ends
+// meanwhile is counted as open.
+func (g *registry) tallies() map[scope]tally {
+	g.mu.Lock()
+	sums := maps.Clone(g.ended)
 	open := slices.Clone(g.ordered)
 	g.mu.Unlock()
 	for _, s := range withoutGaps(open) {
-		sum := sums[s.handler.Mode]
+		sum := sums[s.scope]
 		sum.open++
 		sum.add(s)
-		sums[s.handler.Mode] = sum
+		sums[s.scope] = sum
 	}
 	return sums
 }

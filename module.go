@@ -236,7 +236,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		h.events = events.(*caddyevents.App)
 	}
-	metrics.expect(h)
 	return metrics.register(ctx)
 }
 
@@ -302,7 +301,7 @@ func (h *Handler) admit(answer http.Header, r *http.Request) (*session, error) {
 
 // refuse counts the handshake that err refuses and returns err.
 func (h *Handler) refuse(r *http.Request, err error) error {
-	metrics.refused(h.Mode, err)
+	metrics.refused(scope{mode: h.Mode, server: serverName(r)}, err)
 	mapPlaceholders(r, noPlaceholder)
 	return err
 }

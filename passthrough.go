@@ -118,8 +118,18 @@ var clientGone = ending{by: byClient, code: closeNone, reason: "request canceled
 
 // proxyClosed is the ending when the next handler closed the connection.
 func (t *tunnel) proxyClosed() ending {
-	if !t.lost.Load() && t.handler.ctx.Err() != nil {
+	end := t.upstreamGone()
+	if end.by == byUpstream && !t.lost.Load() && t.handler.ctx.Err() != nil {
 		return t.handler.ending(byReload)
+	}
+	return end
+}
+
+// upstreamGone is the ending when the application is done with the session, or the next
+// handler is because the client has gone, which a read may not have shown yet.
+func (t *tunnel) upstreamGone() ending {
+	if t.request.Err() != nil {
+		return clientGone
 	}
 	return t.handler.ending(byUpstream)
 }
@@ -127,14 +137,10 @@ func (t *tunnel) proxyClosed() ending {
 // close ends the session after the application is done with it.
 func (t *tunnel) close() {
 	if !t.begun() {
-		metrics.countHandshake(t.handler.Mode, handshakeDeclined)
+		metrics.countHandshake(t.scopeOf(t.dialed()), handshakeDeclined)
 		return
 	}
-	end := t.handler.ending(byUpstream)
-	if t.request.Err() != nil {
-		end = clientGone // on HTTP/2 and HTTP/3, before a read has shown it
-	}
-	end, _ = t.end(end)
+	end, _ := t.end(t.upstreamGone())
 	t.downMu.Lock()
 	sent := t.finishClose(end)
 	t.downMu.Unlock()

@@ -34,20 +34,20 @@ type registry struct {
 	ordered   []*session // by age, the oldest first; nil where one has ended
 	byID      map[string]*session
 	byHandler map[*Handler]map[*session]struct{}
-	ended     map[string]tally // by mode, of the sessions that are not open any more
-	retained  []*app           // earlier configs with open sessions, by when they were replaced
-	exiting   bool             // the process is: no more sockets
-	empty     chan struct{}    // closed when the last session is; nil if nobody waits
-	watching  bool             // watchExit is scheduled
-	drained   time.Time        // when drain's time is over
-	inventory *inventory       // of the config that was loaded last; nil for none yet
+	ended     map[scope]tally // of the sessions that are not open any more
+	retained  []*app          // earlier configs with open sessions, by when they were replaced
+	exiting   bool            // the process is: no more sockets
+	empty     chan struct{}   // closed when the last session is; nil if nobody waits
+	watching  bool            // watchExit is scheduled
+	drained   time.Time       // when drain's time is over
+	inventory *inventory      // of the config that was loaded last; nil for none yet
 }
 
 func newRegistry() *registry {
 	return &registry{
 		byID:      make(map[string]*session),
 		byHandler: make(map[*Handler]map[*session]struct{}),
-		ended:     make(map[string]tally),
+		ended:     make(map[scope]tally),
 	}
 }
 
@@ -91,9 +91,9 @@ func (g *registry) remove(s *session) {
 	if s.handler.unloaded {
 		g.releaseLocked(s)
 	}
-	sum := g.ended[s.handler.Mode]
+	sum := g.ended[s.scope]
 	sum.add(s)
-	g.ended[s.handler.Mode] = sum
+	g.ended[s.scope] = sum
 	if len(g.byID) == 0 && g.empty != nil {
 		close(g.empty)
 		g.empty = nil

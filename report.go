@@ -50,14 +50,20 @@ func newHandshake(r *http.Request) handshake {
 		clientIP: clientIP,
 		proto:    proto,
 		origin:   r.Header.Get("Origin"),
-	}
-	if srv, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		hs.server = srv.Name()
+		server:   serverName(r),
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		hs.user, _ = repl.GetString("http.auth.user.id")
 	}
 	return hs
+}
+
+// serverName returns the name of the HTTP server that got a request, empty outside of one.
+func serverName(r *http.Request) string {
+	if srv, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		return srv.Name()
+	}
+	return ""
 }
 
 // splitHost splits the value of a Host field into the host, in lower case, and the

@@ -17,7 +17,8 @@ type handlerPlace struct {
 	// name is made of what the server listens to and of the matchers on the way to
 	// the handler, so that it stays the same when other sites come and go.
 	name       string
-	supervised bool // a passthrough handler may stand in front
+	server     string // its name
+	supervised bool   // a passthrough handler may stand in front
 }
 
 // httpApp returns the HTTP app of a config, nil if it has none.
@@ -38,8 +39,8 @@ func handlersOf(ctx caddy.Context) []handlerPlace {
 	}
 	var all []handlerPlace
 	for _, srv := range app.Servers {
-		w := routeWalk{named: srv.NamedRoutes, seen: make(map[string]int)}
-		w.server(srv)
+		w := routeWalk{server: srv.Name(), named: srv.NamedRoutes, seen: make(map[string]int)}
+		w.walk(srv)
 		all = append(all, w.found...)
 	}
 	return all
@@ -47,16 +48,17 @@ func handlersOf(ctx caddy.Context) []handlerPlace {
 
 // A routeWalk goes through the routes of a server.
 type routeWalk struct {
-	named map[string]*caddyhttp.Route
-	found []handlerPlace
-	seen  map[string]int // how often a name has been given
-	depth int            // of invocations of named routes, which may be circular
+	server string // its name
+	named  map[string]*caddyhttp.Route
+	found  []handlerPlace
+	seen   map[string]int // how often a name has been given
+	depth  int            // of invocations of named routes, which may be circular
 }
 
 // maxInvocations is how deep named routes may invoke others.
 const maxInvocations = 10
 
-func (w *routeWalk) server(srv *caddyhttp.Server) {
+func (w *routeWalk) walk(srv *caddyhttp.Server) {
 	name := fmt.Sprint(srv.Listen)
 	w.routes(srv.Routes, name, false)
 	if srv.Errors != nil {
@@ -92,7 +94,7 @@ func (w *routeWalk) route(route *caddyhttp.Route, name string, supervised bool) 
 	for _, handler := range route.Handlers {
 		key := fmt.Sprintf("%s %T", name, handler)
 		w.seen[key]++
-		w.found = append(w.found, handlerPlace{handler, fmt.Sprintf("%s %d", key, w.seen[key]), supervised})
+		w.found = append(w.found, handlerPlace{handler, fmt.Sprintf("%s %d", key, w.seen[key]), w.server, supervised})
 		switch h := handler.(type) {
 		case *Handler:
 			supervised = supervised || h.Mode == modePassthrough

@@ -29,6 +29,7 @@ type session struct {
 	agreement atomic.Pointer[agreement] // nil until there is one
 	place     int                       // in the registry, which guards it
 	upstream  string                    // where reverse_proxy has dialed, once it has
+	scope     scope                     // from then on
 	stream    stream.Stream             // there is one from when the handshake is accepted
 	out       ws.Writer                 // to the client
 	keepalive heartbeat                 // the client's
@@ -64,15 +65,24 @@ func (s *session) begin(stream stream.Stream) {
 		first = min(first, s.app.beginAppKeepalive())
 	}
 	s.lifecycle.begin(s.tick, first)
-	if repl, ok := s.request.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		s.upstream, _ = repl.GetString("http.reverse_proxy.upstream.hostport")
-	}
+	s.upstream = s.dialed()
+	s.scope = s.scopeOf(s.upstream)
 	if lifetime := time.Duration(s.handler.MaxLifetime); lifetime > 0 {
 		s.plan(spread(lifetime), s.handler.ending(byLifetime))
 	}
 	sessions.add(s)
-	metrics.countHandshake(s.handler.Mode, handshakeAccepted)
+	metrics.countHandshake(s.scope, handshakeAccepted)
 	s.reportOpened()
+}
+
+// dialed returns the address that reverse_proxy has dialed, empty if there is none.
+func (s *session) dialed() string {
+	repl, ok := s.request.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	upstream, _ := repl.GetString("http.reverse_proxy.upstream.hostport")
+	return upstream
 }
 
 // begun reports whether the handshake has been accepted.

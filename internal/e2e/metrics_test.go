@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -98,27 +99,28 @@ func TestMetrics(t *testing.T) {
 	s.Reload(t, "", site+"\nheader X-Config new") // no count is lost
 	open.Echo(ws.OpText, "again")
 	got := added()
+	upstreamLabel := fmt.Sprintf(`,server="plain",upstream="%s"`, u.Addr())
 	for name, want := range map[string]float64{
-		`open_sessions{mode="echo"}`:                                     1,
-		`handshakes_total{mode="echo",result="accepted"}`:                3,
-		`handshakes_total{mode="echo",result="malformed"}`:               1,
-		`handshakes_total{mode="echo",result="wrong_version"}`:           1,
-		`handshakes_total{mode="echo",result="too_many"}`:                1,
-		`handshakes_total{mode="echo",result="failed"}`:                  0,
-		`handshakes_total{mode="passthrough",result="accepted"}`:         1,
-		`handshakes_total{mode="passthrough",result="declined"}`:         0,
-		`handshakes_total{mode="passthrough",result="origin_forbidden"}`: 1,
-		`messages_total{direction="received",mode="echo"}`:               3,
-		`messages_total{direction="sent",mode="echo"}`:                   3,
-		`message_bytes_total{direction="received",mode="echo"}`:          22,
-		`message_bytes_total{direction="sent",mode="echo"}`:              22,
-		`messages_total{direction="received",mode="passthrough"}`:        1,
-		`message_bytes_total{direction="received",mode="passthrough"}`:   2,
-		`messages_total{direction="sent",mode="passthrough"}`:            0,
-		`closes_total{cause="client",code="1000",mode="echo"}`:           1,
-		`closes_total{cause="client",code="other",mode="echo"}`:          1,
-		`session_duration_seconds_count{mode="echo"}`:                    2,
-		`ping_rtt_seconds_count{mode="echo"}`:                            1,
+		`open_sessions{mode="echo",server="plain",upstream=""}`:                                     1,
+		`handshakes_total{mode="echo",result="accepted",server="plain",upstream=""}`:                3,
+		`handshakes_total{mode="echo",result="malformed",server="plain",upstream=""}`:               1,
+		`handshakes_total{mode="echo",result="wrong_version",server="plain",upstream=""}`:           1,
+		`handshakes_total{mode="echo",result="too_many",server="plain",upstream=""}`:                1,
+		`handshakes_total{mode="echo",result="failed",server="plain",upstream=""}`:                  0,
+		`handshakes_total{mode="passthrough",result="accepted"` + upstreamLabel + `}`:               1,
+		`handshakes_total{mode="passthrough",result="declined"` + upstreamLabel + `}`:               0,
+		`handshakes_total{mode="passthrough",result="origin_forbidden",server="plain",upstream=""}`: 1,
+		`messages_total{direction="received",mode="echo",server="plain",upstream=""}`:               3,
+		`messages_total{direction="sent",mode="echo",server="plain",upstream=""}`:                   3,
+		`message_bytes_total{direction="received",mode="echo",server="plain",upstream=""}`:          22,
+		`message_bytes_total{direction="sent",mode="echo",server="plain",upstream=""}`:              22,
+		`messages_total{direction="received",mode="passthrough"` + upstreamLabel + `}`:              1,
+		`message_bytes_total{direction="received",mode="passthrough"` + upstreamLabel + `}`:         2,
+		`messages_total{direction="sent",mode="passthrough"` + upstreamLabel + `}`:                  0,
+		`closes_total{cause="client",code="1000",mode="echo",server="plain",upstream=""}`:           1,
+		`closes_total{cause="client",code="other",mode="echo",server="plain",upstream=""}`:          1,
+		`session_duration_seconds_count{mode="echo",server="plain",upstream=""}`:                    2,
+		`ping_rtt_seconds_count{mode="echo",server="plain",upstream=""}`:                            1,
 	} {
 		if got[metricNames+name] != want {
 			t.Errorf("%s is %v, want %v", name, got[metricNames+name], want)
@@ -131,7 +133,7 @@ func TestMetricsOfDeclined(t *testing.T) {
 	s := wstest.Start(t, "metrics /metrics\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /app 418")
 	added := scrapedFrom(t, s)
 	s.TryDial(t, "http1", "/app")
-	if got := added()[metricNames+`handshakes_total{mode="passthrough",result="declined"}`]; got != 1 {
+	if got := added()[metricNames+`handshakes_total{mode="passthrough",result="declined",server="plain",upstream=""}`]; got != 1 {
 		t.Errorf("declined is %v, want 1", got)
 	}
 }
@@ -159,7 +161,7 @@ type panel struct {
 func readDashboard(t *testing.T) []panel {
 	t.Helper()
 	var dashboard struct{ Panels []panel }
-	if err := json.Unmarshal([]byte(wstest.ReadFile(t, "../../contrib/grafana-dashboard.json")), &dashboard); err != nil {
+	if err := json.Unmarshal([]byte(wstest.ReadFile(t, "../../examples/metrics/grafana-dashboard.json")), &dashboard); err != nil {
 		t.Fatal(err)
 	}
 	return dashboard.Panels

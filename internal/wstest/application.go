@@ -20,21 +20,24 @@ func EchoUpstream(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
-	go ServeEcho(ln)
+	srv := &http.Server{Handler: echoHandler()}
+	t.Cleanup(func() { srv.Close() })
+	go srv.Serve(ln)
 	return ln.Addr().String()
 }
 
 // ServeEcho serves gorilla's idea of an echo.
-func ServeEcho(ln net.Listener) {
+func ServeEcho(ln net.Listener) { http.Serve(ln, echoHandler()) }
+
+func echoHandler() http.Handler {
 	upgrader := websocket.Upgrader{ReadBufferSize: 64 << 10, WriteBufferSize: 64 << 10, EnableCompression: true}
-	http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return
 		}
 		EchoMessages(conn)
-	}))
+	})
 }
 
 // EchoMessages is the loop that gorilla's documentation shows.

@@ -126,9 +126,8 @@ func (p *Peer) connect1(s *Server, path string, h http.Header) error {
 // h2Socket is the two halves of an HTTP/2 stream.
 type h2Socket struct {
 	io.ReadCloser
-	w         *io.PipeWriter
-	transport *http2.Transport
-	deadline  *time.Timer // nil for none
+	w        *io.PipeWriter
+	deadline *time.Timer // nil for none
 }
 
 func (s *h2Socket) Write(p []byte) (int, error) { return s.w.Write(p) }
@@ -149,19 +148,19 @@ func (s *h2Socket) stopDeadline() {
 func (s *h2Socket) Close() error {
 	s.stopDeadline()
 	s.w.Close()
-	s.ReadCloser.Close()
-	if s.transport != nil {
-		s.transport.CloseIdleConnections()
-	}
-	return nil
+	return s.ReadCloser.Close()
+}
+
+// newHTTP2Transport returns a transport whose connections close soon after their streams.
+func newHTTP2Transport() *http2.Transport {
+	return &http2.Transport{TLSClientConfig: InsecureTLS("h2"), DisableCompression: true, IdleConnTimeout: 100 * time.Millisecond}
 }
 
 func (p *Peer) connect2(s *Server, path string, h http.Header) error {
 	r, w := io.Pipe()
-	own := &http2.Transport{TLSClientConfig: InsecureTLS("h2"), DisableCompression: true}
-	transport := own
+	transport := newHTTP2Transport()
 	if s.shared != nil {
-		own, transport = nil, s.shared.h2
+		transport = s.shared.h2
 	}
 	_, address := s.Addresses()
 	req, err := http.NewRequest(http.MethodConnect, "https://"+address+path, r)
@@ -172,10 +171,9 @@ func (p *Peer) connect2(s *Server, path string, h http.Header) error {
 	req.Header[":protocol"] = []string{"websocket"}
 	if p.Response, err = transport.RoundTrip(req); err != nil {
 		w.Close()
-		transport.CloseIdleConnections()
 		return err
 	}
-	socket := &h2Socket{ReadCloser: p.Response.Body, w: w, transport: own}
+	socket := &h2Socket{ReadCloser: p.Response.Body, w: w}
 	p.Conn, p.SetReadDeadline = socket, socket.setReadDeadline
 	p.Reader = bufio.NewReader(p.Response.Body)
 	return nil
@@ -219,10 +217,9 @@ type h3Socket struct {
 }
 
 func (s h3Socket) Close() error {
-	s.RequestStream.Close()
 	if s.conn == nil {
 		s.CancelRead(quic.StreamErrorCode(http3.ErrCodeNoError))
-		return nil
+		return s.RequestStream.Close()
 	}
 	s.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 	return s.transport.Close()
@@ -282,7 +279,7 @@ type shared struct {
 // ShareConnections has all HTTP/2 and HTTP/3 sockets to come share their connections.
 func (s *Server) ShareConnections(t *testing.T) {
 	t.Helper()
-	s.shared = &shared{h2: &http2.Transport{TLSClientConfig: InsecureTLS("h2"), DisableCompression: true}}
+	s.shared = &shared{h2: newHTTP2Transport()}
 	conn, err := quic.DialAddr(t.Context(), s.HTTP3Address(t), InsecureTLS("h3"), &quic.Config{KeepAlivePeriod: time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +287,6 @@ func (s *Server) ShareConnections(t *testing.T) {
 	transport := new(http3.Transport)
 	s.shared.h3 = transport.NewClientConn(conn)
 	t.Cleanup(func() {
-		s.shared.h2.CloseIdleConnections()
 		_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 		_ = transport.Close()
 	})

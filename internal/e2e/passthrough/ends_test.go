@@ -123,6 +123,7 @@ func TestTunnelStalledUpstream(t *testing.T) {
 	t.Parallel()
 	s := wstest.OpenTunnels(t, "max_lifetime 300ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, _ := u.Tunnel(s, protocol)
+		t.Cleanup(func() { client.Conn.Close() })
 		go wstest.Stall(client, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20)))
 	})
 	s.AwaitClosed(t, len(wstest.Protocols), "lifetime")
