@@ -165,7 +165,7 @@ func (p *Process) config(t testing.TB, global, site string) []byte {
 }
 
 // Reload replaces the config of the process.
-func (p *Process) Reload(t *testing.T, global, site string) {
+func (p *Process) Reload(t testing.TB, global, site string) {
 	t.Helper()
 	if err := p.Post("/load", p.config(t, global, site)); err != nil {
 		t.Fatal(err)
