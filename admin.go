@@ -24,7 +24,7 @@ func init() {
 // adminAPI is a module that lists and closes the open WebSocket sessions of the process
 // at the endpoint /websocket/sessions of Caddy's admin API. It has no configuration and
 // is available wherever that API is.
-type adminAPI struct{}
+type adminAPI struct{ ctx caddy.Context }
 
 const (
 	sessionsPath = "/websocket/sessions"
@@ -44,7 +44,8 @@ func (*adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Provision registers the metrics, so that they are served even if the config has no
 // websocket handler: sessions of earlier configs may still be open.
-func (*adminAPI) Provision(ctx caddy.Context) error {
+func (a *adminAPI) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
 	return metrics.register(ctx)
 }
 
@@ -57,7 +58,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 }
 
 // serveAll lists the open sessions or closes those that match a filter.
-func (*adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
+func (a *adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
 	switch r.Method {
 	case http.MethodGet:
 		query, err := parseQuery(r, append(filterNames, "limit")...)
@@ -79,27 +80,32 @@ func (*adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
 		}
 		return writeJSON(w, list)
 	case http.MethodDelete:
-		query, err := parseQuery(r, append(filterNames, "code", "reason", "over", "fraction")...)
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(filterNames, query.Has) {
-			return badRequest("closing sessions requires a filter, at least one of %s", strings.Join(filterNames, ", "))
-		}
-		end, err := parseEnding(query)
-		if err != nil {
-			return err
-		}
-		over, fraction, err := parseSpread(query)
-		if err != nil {
-			return err
-		}
-		list := sessions.find(query)
-		// The oldest, so that a client that has just come back isn't closed again.
-		list = list[:int(math.Ceil(fraction*float64(len(list))))]
-		return closeSessions(w, list, end, over)
+		return a.closeAll(w, r)
 	}
 	return methodNotAllowed(w, r)
+}
+
+// closeAll closes the sessions that match a filter, on all nodes of the fleet if asked to.
+func (a *adminAPI) closeAll(w http.ResponseWriter, r *http.Request) error {
+	query, err := parseQuery(r, append(closingNames, "fleet")...)
+	if err != nil {
+		return err
+	}
+	ofFleet := query.Get("fleet")
+	if query.Has("fleet") && ofFleet != "true" && ofFleet != "false" {
+		return badRequest("fleet '%s': it must be true or false", ofFleet)
+	}
+	query.Del("fleet")
+	c, err := parseClosing(query)
+	if err != nil {
+		return err
+	}
+	if ofFleet == "true" {
+		if err := newFleet(a.ctx).publish(r.Context(), query); err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusBadGateway, Err: err}
+		}
+	}
+	return writeClosing(w, c.carryOut(func(*session) bool { return true }))
 }
 
 // serveOne shows or closes one session.
@@ -128,17 +134,68 @@ func (*adminAPI) serveOne(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no open session has the id '%s'", id)}
 	}
 	if r.Method == http.MethodDelete {
-		return closeSessions(w, []*session{s}, end, 0)
+		s.plan(0, s.handler.adminEnding(end))
+		return writeClosing(w, 1)
 	}
 	return writeJSON(w, s.data())
 }
 
-// closeSessions begins the closing handshake on sessions and answers with their number.
-func closeSessions(w http.ResponseWriter, list []*session, end ending, over time.Duration) error {
-	for _, s := range list {
-		s.plan(spreadOver(over), s.handler.adminEnding(end))
+// A closing is a request to close sessions.
+type closing struct {
+	query    url.Values // with the filters
+	end      ending
+	over     time.Duration
+	fraction float64
+}
+
+// closingNames are the parameters of a closing.
+var closingNames = slices.Clip(append(filterNames, "code", "reason", "over", "fraction"))
+
+// parseClosing returns the closing that a request's parameters ask for.
+func parseClosing(query url.Values) (c closing, err error) {
+	if !slices.ContainsFunc(filterNames, query.Has) {
+		return closing{}, badRequest("closing sessions requires a filter, at least one of %s", strings.Join(filterNames, ", "))
 	}
-	return writeJSON(w, map[string]int{"closing": len(list)})
+	c.query = query
+	if c.end, err = parseEnding(query); err != nil {
+		return closing{}, err
+	}
+	if c.over, c.fraction, err = parseSpread(query); err != nil {
+		return closing{}, err
+	}
+	return c, nil
+}
+
+// readClosing returns a closing that another node has asked for. That may be of a later
+// version: a parameter that isn't known here must not close more than was meant.
+func readClosing(parameters string) (closing, error) {
+	query, err := url.ParseQuery(parameters)
+	if err != nil {
+		return closing{}, fmt.Errorf("parsing '%.200s': %w", parameters, err)
+	}
+	for name := range query {
+		if !slices.Contains(closingNames, name) {
+			return closing{}, fmt.Errorf("parameter '%s': it must be one of %s", name, strings.Join(closingNames, ", "))
+		}
+	}
+	return parseClosing(query)
+}
+
+// carryOut closes the sessions of this process that the closing means, of those for which
+// isMeant returns true, and returns how many there are.
+func (c *closing) carryOut(isMeant func(*session) bool) int {
+	list := slices.DeleteFunc(sessions.find(c.query), func(s *session) bool { return !isMeant(s) })
+	// The oldest, so that a client that has just come back isn't closed again.
+	list = list[:int(math.Ceil(c.fraction*float64(len(list))))]
+	for _, s := range list {
+		s.plan(spreadOver(c.over), s.handler.adminEnding(c.end))
+	}
+	return len(list)
+}
+
+// writeClosing answers with the number of sessions that are about to close.
+func writeClosing(w http.ResponseWriter, n int) error {
+	return writeJSON(w, map[string]int{"closing": n})
 }
 
 // parseQuery parses the request's parameters. Each must be in allowed and must be given

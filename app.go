@@ -28,6 +28,7 @@ type app struct {
 	ctx       caddy.Context
 	logger    *zap.Logger
 	inventory func() *inventory // of the config, once that is provisioned
+	stopFleet context.CancelFunc
 	retention retention
 }
 
@@ -85,12 +86,16 @@ func (a *app) Start() error {
 	if survivors > 0 {
 		a.logger.Info("proxied WebSockets survive config reloads", zap.Int("reverse_proxy_handlers", survivors))
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.stopFleet = cancel
+	go newFleet(a.ctx).run(ctx)
 	return nil
 }
 
 // Stop closes the sockets that have nothing left in the config that has taken this
 // one's place. When Caddy exits, that is done for all of them as servers shut down.
 func (a *app) Stop() error {
+	a.stopFleet()
 	if caddy.Exiting() {
 		return nil
 	}

@@ -120,6 +120,13 @@ func (g *registry) list() []*session {
 	return withoutGaps(list)
 }
 
+// open returns how many sessions are open.
+func (g *registry) open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.byID)
+}
+
 // get returns an open session, nil if there is none of that id.
 func (g *registry) get(id string) *session {
 	g.mu.Lock()

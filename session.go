@@ -85,6 +85,9 @@ func (s *session) dialed() string {
 	return upstream
 }
 
+// began returns when the handshake was accepted.
+func (s *session) began() time.Time { return time.Now().Add(-s.keepalive.Now()) }
+
 // begun reports whether the handshake has been accepted.
 func (s *session) begun() bool {
 	phase, _ := s.current()

@@ -36,19 +36,30 @@ type Process struct {
 // StartProcess runs Caddy with the given config until the test ends.
 func StartProcess(t testing.TB, global, site string) *Process {
 	t.Helper()
-	return startProcess(t, "INFO", global, site)
+	return startProcess(t, NewProcess("run", "--config", "-"), "INFO", global, site)
+}
+
+// StartNode is StartProcess for one of several Caddys: its data is in a folder of its own.
+// It runs the given binary, or the test's if that is empty.
+func StartNode(t testing.TB, dir, binary, global, site string) *Process {
+	t.Helper()
+	p := NewProcess("run", "--config", "-")
+	p.Cmd.Env = append(p.Cmd.Env, "XDG_DATA_HOME="+dir)
+	if binary != "" {
+		p.Cmd.Path = binary
+	}
+	return startProcess(t, p, "INFO", global, site)
 }
 
 // StartBeside is StartGlobal in a process of its own, for a parallel test: one that takes
 // its time takes it while others do.
 func StartBeside(t testing.TB, global, site string) *Process {
 	t.Helper()
-	return startProcess(t, "DEBUG", global, site)
+	return startProcess(t, NewProcess("run", "--config", "-"), "DEBUG", global, site)
 }
 
-func startProcess(t testing.TB, level, global, site string) *Process {
+func startProcess(t testing.TB, p *Process, level, global, site string) *Process {
 	t.Helper()
-	p := NewProcess("run", "--config", "-")
 	p.level = level
 	p.AdminSocket = filepath.Join(TempDir, rand.Text()) // a path that is short enough for a socket
 	p.Cmd.Stdin = bytes.NewReader(p.config(t, global, site))
