@@ -22,9 +22,14 @@ type fleetNode struct {
 	dir string // of its own data
 }
 
-func startFleetNode(t *testing.T, dir, binary, storage string) fleetNode {
+func startFleetNode(t *testing.T, dir, binary string, storage map[string]any) fleetNode {
 	t.Helper()
-	return fleetNode{wstest.StartNode(t, dir, binary, "storage "+storage, fleetSite), dir}
+	return fleetNode{wstest.StartNode(t, dir, binary, storage, fleetSite), dir}
+}
+
+// inFolder is a storage on the file system.
+func inFolder(dir string) map[string]any {
+	return map[string]any{"module": "file_system", "root": dir}
 }
 
 // open opens a socket that is listed.
@@ -58,7 +63,7 @@ const pollTime = 5 * time.Second
 
 // checkFleet makes sure that a closing reaches all nodes that share a storage, and each
 // once, also if it is restarted.
-func checkFleet(t *testing.T, binary, storage string) {
+func checkFleet(t *testing.T, binary string, storage map[string]any) {
 	t.Helper()
 	first := startFleetNode(t, t.TempDir(), binary, storage)
 	second := startFleetNode(t, t.TempDir(), binary, storage)
@@ -92,7 +97,7 @@ func checkFleet(t *testing.T, binary, storage string) {
 
 func TestFleet(t *testing.T) {
 	t.Parallel()
-	checkFleet(t, "", "file_system "+t.TempDir())
+	checkFleet(t, "", inFolder(t.TempDir()))
 }
 
 // Closings that have expired, and those that a later version has written, are not carried
@@ -115,7 +120,7 @@ func TestFleetRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	node := startFleetNode(t, t.TempDir(), "", "file_system "+storage)
+	node := startFleetNode(t, t.TempDir(), "", inFolder(storage))
 	peer := node.open(t, "/one")
 	node.Logs.Await(t, "carrying out a closing of the fleet", 3)
 	want := []string{expired, broken, later, none, "other", "not-one"}
@@ -147,7 +152,7 @@ func TestFleetStorageFails(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	node := startFleetNode(t, t.TempDir(), "", "file_system "+file)
+	node := startFleetNode(t, t.TempDir(), "", inFolder(file))
 	peer := node.open(t, "/one")
 	if status, answer := node.closeFleet(t, "/one"); status != http.StatusBadGateway || !strings.Contains(answer, "storing the closing for the fleet") {
 		t.Errorf("status %d: %s", status, answer)

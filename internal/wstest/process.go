@@ -25,8 +25,9 @@ const asCaddy = "CADDY_WEBSOCKET_TEST_MAIN"
 type Process struct {
 	Server
 	Cmd         *exec.Cmd
-	AdminSocket string // the socket of its admin API
-	level       string // of what it logs
+	AdminSocket string         // the socket of its admin API
+	level       string         // of what it logs
+	storage     map[string]any // nil for the default
 	exited      chan error
 	ended       chan struct{} // closed when it has exited and all of its log is there
 	Stderr      *LogBuffer
@@ -39,16 +40,18 @@ func StartProcess(t testing.TB, global, site string) *Process {
 	return startProcess(t, NewProcess("run", "--config", "-"), "INFO", global, site)
 }
 
-// StartNode is StartProcess for one of several Caddys: its data is in a folder of its own.
-// It runs the given binary, or the test's if that is empty.
-func StartNode(t testing.TB, dir, binary, global, site string) *Process {
+// StartNode is StartProcess for one of several Caddys that share a storage, the JSON of its
+// module. Data of its own is in a folder of its own. It runs the given binary, or the test's
+// if that is empty.
+func StartNode(t testing.TB, dir, binary string, storage map[string]any, site string) *Process {
 	t.Helper()
 	p := NewProcess("run", "--config", "-")
+	p.storage = storage
 	p.Cmd.Env = append(p.Cmd.Env, "XDG_DATA_HOME="+dir)
 	if binary != "" {
 		p.Cmd.Path = binary
 	}
-	return startProcess(t, p, "INFO", global, site)
+	return startProcess(t, p, "INFO", "", site)
 }
 
 // StartBeside is StartGlobal in a process of its own, for a parallel test: one that takes
@@ -171,6 +174,9 @@ func (p *Process) config(t testing.TB, global, site string) []byte {
 		t.Fatal(err)
 	}
 	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{"level": p.level}}}
+	if p.storage != nil {
+		cfg["storage"] = p.storage
+	}
 	cfg["admin"] = map[string]any{"listen": "unix/" + p.AdminSocket, "config": map[string]any{"persist": false}}
 	return JSON(cfg)
 }

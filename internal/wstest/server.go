@@ -98,7 +98,6 @@ func Config(t testing.TB, logs, global, site string) []byte {
 	`
 	adapt := func(body string) (cfg struct {
 		Logging json.RawMessage `json:"logging"`
-		Storage json.RawMessage `json:"storage"`
 		Apps    map[string]json.RawMessage
 	}, servers map[string]json.RawMessage,
 	) {
@@ -131,15 +130,11 @@ func Config(t testing.TB, logs, global, site string) []byte {
 	}
 	app["servers"] = JSON(map[string]json.RawMessage{"plain": plain["srv0"], "secure": secure["srv0"]})
 	cfg.Apps["http"] = JSON(app)
-	config := map[string]any{
+	return JSON(map[string]any{
 		"admin":   map[string]any{"disabled": true, "config": map[string]any{"persist": false}},
 		"logging": cfg.Logging,
 		"apps":    cfg.Apps,
-	}
-	if cfg.Storage != nil {
-		config["storage"] = cfg.Storage
-	}
-	return JSON(config)
+	})
 }
 
 // StartForOthers is Start for clients in other processes. Caddy may start its
