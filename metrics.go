@@ -96,7 +96,9 @@ func (m *collector) expect(places []handlerPlace) {
 	defer m.mu.Unlock()
 	for h, scopes := range scopesOf(places) {
 		for _, c := range scopes.handshakes {
-			m.scopes[c] = m.scopes[c]
+			if !m.scopes[c] {
+				m.scopes[c] = false
+			}
 			m.expectRefusals(c)
 		}
 		for _, c := range scopes.sessions {

@@ -28,9 +28,9 @@ func TestRetainedConfigsAreBounded(t *testing.T) {
 		late.lifecycle.begin(func() {}, never)
 		g.add(late)
 		for i, s := range append(list, late) {
-			s.lifecycle.mu.Lock()
+			s.mu.Lock()
 			planned, ending := s.deadline, s.ending
-			s.lifecycle.mu.Unlock()
+			s.mu.Unlock()
 			switch ends := i < 4 || s == late; {
 			case ends && (ending.by != byReload || ending.code != 1012 || time.Until(planned) > reloadWait):
 				t.Errorf("session %d ends at %v as %v", i, planned, ending)
