@@ -38,8 +38,9 @@ var consoleControls = []string{
 }
 
 func TestConsoleAccessibility(t *testing.T) {
+	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
-	s := wstest.StartForOthers(t, consoleBrowserSite)
+	s := wstest.StartBeside(t, "", consoleBrowserSite)
 	c.Open(t, "https://"+s.Secure+"/ws")
 	type node struct {
 		Ignored    bool

@@ -50,8 +50,9 @@ const poorContrast = `(() => {
 })()`
 
 func TestConsoleContrast(t *testing.T) {
+	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
-	s := wstest.StartForOthers(t, consoleBrowserSite)
+	s := wstest.StartBeside(t, "", consoleBrowserSite)
 	c.Open(t, "https://"+s.Secure+"/ws")
 	check := func(state string) {
 		t.Helper()

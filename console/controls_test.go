@@ -91,6 +91,7 @@ func connect(t *testing.T, c *browser.Chromium) {
 }
 
 func TestConsoleControls(t *testing.T) {
+	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
 	for _, v := range []struct {
 		name, page, socket string
@@ -101,8 +102,8 @@ func TestConsoleControls(t *testing.T) {
 		{"http2", "https", "wss", func(s *wstest.Server) string { return s.Secure }, "HTTP/2.0"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			s := wstest.StartForOthers(t, consoleBrowserSite)
-			own := "://" + v.address(s) + "/ws?room=1"
+			s := wstest.StartBeside(t, "", consoleBrowserSite)
+			own := "://" + v.address(&s.Server) + "/ws?room=1"
 			c.Open(t, v.page+own)
 			if got := c.Text(t, "#state"); got != "Ready" {
 				t.Errorf("the state is %q, want Ready", got)
@@ -125,9 +126,9 @@ func TestConsoleControls(t *testing.T) {
 				{"close", testClose},
 				{"other URL", testOtherURL},
 			} {
-				t.Run(control.name, func(t *testing.T) { control.test(t, c, s) })
+				t.Run(control.name, func(t *testing.T) { control.test(t, c, &s.Server) })
 			}
-			expectOneConnection(t, s, v.proto)
+			expectOneConnection(t, &s.Server, v.proto)
 			c.ExpectNoComplaints(t, "willReadFrequently") // the test looks at what is drawn
 		})
 	}

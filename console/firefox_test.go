@@ -9,10 +9,11 @@ import (
 )
 
 func TestConsoleInFirefox(t *testing.T) {
+	t.Parallel()
 	f := browser.NewFirefox(t)
 	for _, page := range []string{"http", "https"} {
 		t.Run(page, func(t *testing.T) {
-			s := wstest.StartForOthers(t, consoleBrowserSite)
+			s := wstest.StartBeside(t, "", consoleBrowserSite)
 			url := "http://" + s.Plain + "/ws"
 			if page == "https" {
 				url = "https://" + s.Secure + "/ws"

@@ -17,8 +17,9 @@ const hostile = `<img src=x onerror="document.title='owned'"><script>document.ti
 
 // Whatever arrives stays text.
 func TestConsoleHostile(t *testing.T) {
+	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
-	s := wstest.StartForOthers(t, "websocket /ws* {\nconsole\n}")
+	s := wstest.StartBeside(t, "", "websocket /ws* {\nconsole\n}")
 	address := "http://" + s.Plain + "/ws" + url.PathEscape(hostile) + "?" + hostile + "#" + hostile
 	c.Open(t, address)
 	var elements int
@@ -78,8 +79,9 @@ func TestConsoleHostile(t *testing.T) {
 
 // The browser enforces the policy, and this test would see it if the page met it.
 func TestConsolePolicyHolds(t *testing.T) {
+	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
-	s := wstest.StartForOthers(t, "websocket /ws {\nconsole\n}\nheader /frame Content-Type text/html\nrespond `<iframe src=\"/ws\"></iframe>`")
+	s := wstest.StartBeside(t, "", "websocket /ws {\nconsole\n}\nheader /frame Content-Type text/html\nrespond `<iframe src=\"/ws\"></iframe>`")
 	c.Open(t, "http://"+s.Plain+"/ws")
 	c.ExpectNoComplaints(t)
 	var isolated bool

@@ -59,8 +59,9 @@ func saveLog(t *testing.T, c *browser.Chromium) []savedEntry {
 }
 
 func TestConsoleLog(t *testing.T) {
+	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
-	s := wstest.StartForOthers(t, consoleBrowserSite)
+	s := wstest.StartBeside(t, "", consoleBrowserSite)
 	c.Open(t, "http://"+s.Plain+"/ws")
 	c.AwaitText(t, "#empty", "Nothing has happened yet.")
 	connect(t, c)
@@ -192,8 +193,9 @@ func testDetails(t *testing.T, c *browser.Chromium) {
 // A log of a hundred thousand entries has no more rows in the document than one of
 // a hundred.
 func TestConsoleLongLog(t *testing.T) {
+	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
-	s := wstest.StartForOthers(t, consoleBrowserSite)
+	s := wstest.StartBeside(t, "", consoleBrowserSite)
 	c.Open(t, "https://"+s.Secure+"/ws")
 	connect(t, c)
 	c.Fill(t, "#burst-count", "50000")

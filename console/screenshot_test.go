@@ -24,8 +24,9 @@ var update = flag.Bool("update", false, "rewrite the screenshot of the README")
 // TestConsoleScreenshots makes pictures for those who change the page: with
 // -artifacts they stay. With -update one becomes that of the README.
 func TestConsoleScreenshots(t *testing.T) {
+	t.Parallel()
 	c := newConsoleTab(t, 1280, 800)
-	s := wstest.StartForOthers(t, consoleBrowserSite)
+	s := wstest.StartBeside(t, "", consoleBrowserSite)
 	c.Open(t, "https://"+s.Secure+"/ws")
 	save := func(name string) {
 		t.Helper()

@@ -91,6 +91,7 @@ func (r *relay) serve(client net.Conn) {
 // Real clients reconnect after a restart, a reload and a lost application, although they
 // treat some close codes as final.
 func TestClientsReconnect(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		client, pack string
 		end, option  string
@@ -107,20 +108,11 @@ func TestClientsReconnect(t *testing.T) {
 		{client: "graphql", pack: "graphql-ws", end: "application", option: "close_code upstream 1011", givesUp: true},
 	} {
 		t.Run(c.client+" "+c.end+" "+c.option, func(t *testing.T) {
+			t.Parallel()
 			app, conns := subscriptions(t)
 			site := "websocket passthrough {\nallowed_origins *\nclose_delay 10ms\n" + c.option + "\n}\nreverse_proxy " + app
-			var (
-				s *wstest.Server
-				p *wstest.Process
-			)
-			if c.end == "restart" {
-				p = wstest.StartProcess(t, "", site)
-				s = &p.Server
-			} else {
-				s = wstest.StartForOthers(t, site)
-				<-conns // the one that startForOthers opens
-			}
-			r := startRelay(t, s.Plain)
+			p := wstest.StartProcess(t, "", site)
+			r := startRelay(t, p.Plain)
 			node := startNode(t, "../testdata/clients", c.pack, "../testdata/clients/"+c.client+".js", "ws://"+r.Addr().String()+"/")
 			node.await(t, "open")
 			conn := <-conns
@@ -132,8 +124,9 @@ func TestClientsReconnect(t *testing.T) {
 				r.target <- wstest.StartProcess(t, "", site).Plain
 			case "reload":
 				<-r.target
-				s.Reload(t, "", site+"\nheader X-Config new")
-				r.target <- s.Plain
+				p.Reload(t, "", site+"\nheader X-Config new")
+				address, _ := p.Addresses()
+				r.target <- address
 			case "application":
 				_ = conn.NetConn().Close()
 			}

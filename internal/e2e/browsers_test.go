@@ -34,8 +34,10 @@ const browserSite = `
 `
 
 func TestBrowsers(t *testing.T) {
+	t.Parallel()
 	for _, b := range browser.All {
 		t.Run(b.Name, func(t *testing.T) {
+			t.Parallel()
 			tab := b.New(t)
 			for _, c := range []struct {
 				name, scheme string
@@ -48,8 +50,8 @@ func TestBrowsers(t *testing.T) {
 				{"http2", "https", func(s *wstest.Server) string { return s.Secure }, "HTTP/2.0", http.MethodConnect, 200},
 			} {
 				t.Run(c.name, func(t *testing.T) {
-					s := wstest.StartForOthers(t, browserSite)
-					tab.Open(t, c.scheme+"://"+c.address(s)+"/page.html")
+					s := wstest.StartBeside(t, "", browserSite)
+					tab.Open(t, c.scheme+"://"+c.address(&s.Server)+"/page.html")
 					var results []struct{ Name, Error string }
 					tab.Eval(t, "run()", &results)
 					if len(results) == 0 {

@@ -61,6 +61,7 @@ func TestExitWithDeafClients(t *testing.T) {
 	t.Parallel()
 	p := wstest.StartProcess(t, "", "websocket {\nwrite_timeout 1h\n}")
 	var stalled sync.WaitGroup
+	ended := make(chan struct{})
 	for _, peer := range p.DialAll(t) {
 		if peer.Name == "http1" {
 			continue // this one reads and doesn't answer
@@ -74,7 +75,7 @@ func TestExitWithDeafClients(t *testing.T) {
 				}
 				select {
 				case progress <- struct{}{}:
-				case <-t.Context().Done():
+				case <-ended:
 					return
 				}
 			}
@@ -90,6 +91,7 @@ func TestExitWithDeafClients(t *testing.T) {
 	p.Terminate(t)
 	p.ExpectExit(t)
 	p.Cmd.Process.Kill()
+	close(ended)
 	stalled.Wait()
 }
 

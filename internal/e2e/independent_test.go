@@ -45,7 +45,8 @@ func chat(t *testing.T, c client) {
 }
 
 func TestIndependentClients(t *testing.T) {
-	s := wstest.Start(t, "websocket /plain {\nsubprotocols json chat\n}\nwebsocket /deflate {\nsubprotocols json chat\ncompression on\n}")
+	t.Parallel()
+	s := wstest.StartBeside(t, "", "websocket /plain {\nsubprotocols json chat\n}\nwebsocket /deflate {\nsubprotocols json chat\ncompression on\n}")
 	for name, dial := range clients {
 		for _, url := range []string{"ws://" + s.Plain, "wss://" + s.Secure} {
 			for path, compression := range map[string]bool{"/plain": false, "/deflate": true} {
@@ -193,14 +194,16 @@ func closedWith(err error) string {
 }
 
 func TestTunnelToIndependentServers(t *testing.T) {
+	t.Parallel()
 	for name, address := range independentServers(t) {
 		t.Run(name, func(t *testing.T) {
-			chatThrough(t, wstest.Start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
+			chatThrough(t, &wstest.StartBeside(t, "", "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address).Server)
 		})
 	}
 }
 
 func TestTunnelToNode(t *testing.T) {
+	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		wstest.SkipWithout(t, "node in the PATH")
@@ -224,5 +227,5 @@ func TestTunnelToNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chatThrough(t, wstest.Start(t, "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address))
+	chatThrough(t, &wstest.StartBeside(t, "", "websocket passthrough {\nallowed_origins *\nkeepalive 20ms 20s\n}\nreverse_proxy "+address).Server)
 }

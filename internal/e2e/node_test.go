@@ -10,6 +10,7 @@ import (
 )
 
 func TestNodeClient(t *testing.T) {
+	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		wstest.SkipWithout(t, "node in the PATH")
@@ -17,7 +18,7 @@ func TestNodeClient(t *testing.T) {
 	if _, err := os.Stat("../../testdata/node/node_modules/ws"); err != nil {
 		wstest.SkipWithout(t, "the ws package for Node: run npm ci --prefix testdata/node")
 	}
-	s := wstest.StartForOthers(t, `
+	s := wstest.StartBeside(t, "", `
 		websocket /ws {
 			subprotocols json chat
 			compression on

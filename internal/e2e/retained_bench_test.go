@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
@@ -40,11 +39,7 @@ func perReload(b *testing.B, sites int, do func(*wstest.Process)) float64 {
 	reload := func(times int) {
 		for i := range times {
 			do(p)
-			before, _ := p.Addresses()
 			p.Reload(b, "", fmt.Sprintf("header X-Generation %d-%d\n%s", times, i, &config))
-			for now := before; now == before; now, _ = p.Addresses() {
-				time.Sleep(time.Millisecond) // until its log has said where it listens now
-			}
 		}
 	}
 	memory := func() int64 {

@@ -184,8 +184,17 @@ func (p *Process) config(t testing.TB, global, site string) []byte {
 // Reload replaces the config of the process.
 func (p *Process) Reload(t testing.TB, global, site string) {
 	t.Helper()
+	plain, secure := p.Addresses()
 	if err := p.Post("/load", p.config(t, global, site)); err != nil {
 		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(Timeout); ; time.Sleep(time.Millisecond) {
+		if newPlain, newSecure := p.Addresses(); newPlain != plain && newSecure != secure {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("Caddy's log doesn't say where it listens now")
+		}
 	}
 }
 

@@ -137,16 +137,6 @@ func Config(t testing.TB, logs, global, site string) []byte {
 	})
 }
 
-// StartForOthers is Start for clients in other processes. Caddy may start its
-// HTTP app before its TLS app. Both have started when Start returns, but nothing
-// that another process sends tells the race detector so: a request from here does.
-func StartForOthers(t *testing.T, site string) *Server {
-	t.Helper()
-	s := Start(t, site)
-	s.TryDial(t, "http1", "/")
-	return s
-}
-
 // SideBySide runs f on all protocols at once, and returns when it has ended on all of them.
 func SideBySide(t *testing.T, f func(t *testing.T, protocol string)) {
 	t.Helper()

@@ -69,11 +69,11 @@ func findLeaks() int {
 }
 
 // waitSideBySide has more tests run at once than there are processors, unless -parallel is
-// given: most of them wait.
+// given: most of them wait. Fuzzing doesn't.
 func waitSideBySide() {
 	flag.Parse()
 	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" || f.Name == "test.fuzz" })
 	if !given {
 		_ = flag.Set("test.parallel", "32")
 	}
