@@ -148,21 +148,21 @@ func (f *fleet) look(ctx context.Context) {
 	}
 }
 
-// carryOut carries out one closing.
+// carryOut carries out one closing. It is marked first: if this process ends in between, so do
+// its sockets.
 func (f *fleet) carryOut(ctx context.Context, id string, asked time.Time) {
 	value, err := f.storage.Load(ctx, closingsPath+"/"+id)
+	var c closing
 	if err == nil {
-		var c closing
-		if c, err = readClosing(string(value)); err == nil {
-			n := c.carryOut(func(s *session) bool { return s.began().Before(asked.Add(fleetSkew)) })
-			f.logger.Info("carried out a closing of the fleet", zap.String("id", id), zap.Int("closing", n))
-		}
+		c, err = readClosing(string(value))
 	}
 	if err != nil {
 		f.logger.Error("carrying out a closing of the fleet", zap.String("id", id), zap.Error(err))
 		return
 	}
 	f.mark(ctx, id)
+	n := c.carryOut(func(s *session) bool { return s.began().Before(asked.Add(fleetSkew)) })
+	f.logger.Info("carried out a closing of the fleet", zap.String("id", id), zap.Int("closing", n))
 }
 
 // contain keeps a panic of a storage module from ending the process.

@@ -1,4 +1,4 @@
-package e2e
+package fleet
 
 import (
 	"io"
@@ -22,7 +22,7 @@ func TestFleetOnRedis(t *testing.T) {
 	address := startRedis(t)
 	binary := filepath.Join(t.TempDir(), "caddy")
 	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Dir = "../../testdata/redis"
+	build.Dir = "../../../testdata/redis"
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
