@@ -75,10 +75,10 @@ func closingTime(id string) (asked time.Time, ok bool) {
 
 // A fleet is what a config has to do with the other nodes that share its storage.
 type fleet struct {
+	ctx     caddy.Context
 	storage certmagic.Storage
 	logger  *zap.Logger
-	node    string // the same when it is restarted
-	failing bool   // the last look at the storage failed
+	failing bool // the last look at the storage failed
 }
 
 // publish has all nodes carry out a closing. Nothing has changed if it fails.
@@ -96,7 +96,7 @@ func (f *fleet) publish(ctx context.Context, query url.Values) error {
 
 // mark notes in the storage that this node has carried out a closing.
 func (f *fleet) mark(ctx context.Context, id string) {
-	if err := f.storage.Store(ctx, closingsPath+"/"+id+"."+f.node, []byte{'1'}); err != nil {
+	if err := f.storage.Store(ctx, closingsPath+"/"+id+"."+f.node(), []byte{'1'}); err != nil {
 		f.logger.Warn("noting that a closing was carried out", zap.String("id", id), zap.Error(err))
 	}
 }
@@ -132,6 +132,10 @@ func (f *fleet) look(ctx context.Context) {
 	for _, key := range keys {
 		names[key[strings.LastIndex(key, "/")+1:]] = true
 	}
+	node := ""
+	if len(names) > 0 {
+		node = f.node()
+	}
 	for name := range names {
 		id, _, isMark := strings.Cut(name, ".")
 		asked, ok := closingTime(id)
@@ -141,7 +145,7 @@ func (f *fleet) look(ctx context.Context) {
 			if err := f.storage.Delete(ctx, closingsPath+"/"+name); err != nil {
 				f.logger.Warn("removing an old closing of the fleet", zap.String("id", id), zap.Error(err))
 			}
-		case age > fleetExpiry, isMark, names[id+"."+f.node]:
+		case age > fleetExpiry, isMark, names[id+"."+node]:
 		case carriedOut.claim(id):
 			f.carryOut(ctx, id, asked)
 		}
@@ -174,14 +178,15 @@ func (f *fleet) contain() {
 
 // newFleet returns the fleet of a config.
 func newFleet(ctx caddy.Context) *fleet {
-	return &fleet{storage: ctx.Storage(), logger: ctx.Logger(), node: nodeName(ctx)}
+	return &fleet{ctx: ctx, storage: ctx.Storage(), logger: ctx.Logger()}
 }
 
-// nodeName tells this Caddy from others, also from one on the same machine, and is the same
-// when it is restarted.
-func nodeName(ctx caddy.Context) string {
+// node returns the name that tells this Caddy from others, also from one on the same machine,
+// and that is the same when it is restarted. It is asked for when it is needed: while Caddy
+// starts for the first time, its instance ID may yet change.
+func (f *fleet) node() string {
 	var listen []string
-	if http := httpApp(ctx); http != nil {
+	if http := httpApp(f.ctx); http != nil {
 		for _, srv := range http.Servers {
 			listen = append(listen, srv.Listen...)
 		}
@@ -189,7 +194,7 @@ func nodeName(ctx caddy.Context) string {
 	slices.Sort(listen)
 	instance, err := caddy.InstanceID()
 	if err != nil {
-		return rand.Text()
+		f.logger.Warn("a restarted Caddy may carry out a closing of the fleet again", zap.Error(err))
 	}
 	sum := sha256.Sum256(fmt.Append(nil, instance, listen))
 	return hex.EncodeToString(sum[:8])
