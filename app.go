@@ -27,7 +27,7 @@ func init() {
 type app struct {
 	ctx       caddy.Context
 	logger    *zap.Logger
-	inventory func() *inventory // of the config, once that is provisioned
+	inventory func() *inventory // of the config, once that is provisioned; nil outside of a server
 	stopFleet context.CancelFunc
 	retention retention
 }
@@ -105,8 +105,8 @@ func (a *app) Stop() error {
 	return nil
 }
 
-// names reports whether the config names an upstream.
-func (a *app) names(upstream string) bool { return a.inventory().upstreams[upstream] }
+// expects reports whether the config can have sessions of a scope.
+func (a *app) expects(c scope) bool { return a.inventory != nil && a.inventory().scopes[c] }
 
 // An inventory is what a config has for sockets of earlier ones.
 type inventory struct {
@@ -118,7 +118,22 @@ type inventory struct {
 }
 
 func newInventory(ctx caddy.Context) *inventory {
-	v := newInventoryOf(handlersOf(ctx))
+	v := &inventory{handlers: make(map[*Handler]bool), upstreams: make(map[string]bool), scopes: make(map[scope]bool)}
+	places := handlersOf(ctx)
+	for _, place := range places {
+		switch h := place.handler.(type) {
+		case *Handler:
+			v.handlers[h] = true
+		case *reverseproxy.Handler:
+			v.addProxy(h)
+		}
+	}
+	for c, e := range expectationsOf(places) {
+		v.scopes[c] = true
+		for c := range e.scopes(c) {
+			v.scopes[c] = true
+		}
+	}
 	if app := httpApp(ctx); app != nil {
 		for _, srv := range app.Servers {
 			v.servers = append(v.servers, srv)
@@ -127,26 +142,12 @@ func newInventory(ctx caddy.Context) *inventory {
 	return v
 }
 
-// newInventoryOf returns the inventory of handlers, without servers.
-func newInventoryOf(places []handlerPlace) *inventory {
-	v := &inventory{handlers: make(map[*Handler]bool), upstreams: make(map[string]bool), scopes: make(map[scope]bool)}
-	for _, place := range places {
-		switch h := place.handler.(type) {
-		case *Handler:
-			v.handlers[h] = true
-		case *reverseproxy.Handler:
-			v.dynamic = v.dynamic || h.DynamicUpstreams != nil
-			for _, u := range h.Upstreams {
-				v.addUpstream(u.Dial)
-			}
-		}
+// addProxy adds the upstreams of a reverse_proxy.
+func (v *inventory) addProxy(h *reverseproxy.Handler) {
+	v.dynamic = v.dynamic || h.DynamicUpstreams != nil
+	for _, u := range h.Upstreams {
+		v.addUpstream(u.Dial)
 	}
-	for _, scopes := range scopesOf(places) {
-		for _, c := range slices.Concat(scopes.handshakes, scopes.sessions) {
-			v.scopes[c] = true
-		}
-	}
-	return v
 }
 
 // addUpstream adds the address that a socket's upstream has by its dial address.

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"errors"
+	"iter"
 	"maps"
 	"net/http"
 	"slices"
@@ -94,16 +95,17 @@ func scopeLabelsAnd(more ...string) []string { return slices.Concat(scopeLabels,
 func (m *collector) expect(places []handlerPlace) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for h, scopes := range scopesOf(places) {
-		for _, c := range scopes.handshakes {
-			if !m.scopes[c] {
-				m.scopes[c] = false
-			}
-			m.expectRefusals(c)
+	for c, e := range expectationsOf(places) {
+		if !m.scopes[c] {
+			m.scopes[c] = false
 		}
-		for _, c := range scopes.sessions {
+		m.expectRefusals(c)
+		for c := range e.scopes(c) {
 			m.scopes[c] = true
-			m.expectSessions(c, h)
+			m.expectSessions(c)
+			if len(e.upstreams) <= maxExpected {
+				m.expectEnds(c, e.ends)
+			}
 		}
 	}
 }
@@ -117,15 +119,23 @@ func (m *collector) expectRefusals(c scope) {
 	}
 }
 
-func (m *collector) expectSessions(c scope, h *Handler) {
-	m.durations.WithLabelValues(c.labels()...)
-	m.roundTrips.WithLabelValues(c.labels()...)
+// maxExpected is for how many upstreams of a server all series are there from the start. Of
+// more, the series of ends and round trips, some 70 for each, come with their first event: a
+// scrape would take megabytes.
+const maxExpected = 100
+
+func (m *collector) expectSessions(c scope) {
 	m.handshakes.WithLabelValues(c.labels(handshakeAccepted)...)
 	if c.mode == modePassthrough {
 		m.handshakes.WithLabelValues(c.labels(handshakeDeclined)...)
 	}
-	for _, end := range h.endings() {
-		m.closes.WithLabelValues(c.labels(codeLabel(end.code), string(end.by))...)
+}
+
+func (m *collector) expectEnds(c scope, ends map[closeLabels]bool) {
+	m.durations.WithLabelValues(c.labels()...)
+	m.roundTrips.WithLabelValues(c.labels()...)
+	for end := range ends {
+		m.closes.WithLabelValues(c.labels(end.code, end.cause)...)
 	}
 }
 
@@ -149,58 +159,75 @@ func (m *collector) keep(used map[scope]bool) {
 	}
 }
 
-// handlerScopes are the scopes of a handler.
-type handlerScopes struct {
-	handshakes []scope // of those that it refuses
-	sessions   []scope
+// An expectation is what the handlers of one mode on one server can count.
+type expectation struct {
+	upstreams map[string]bool
+	ends      map[closeLabels]bool
 }
 
-// scopesOf returns the scopes of the handlers of a config.
-func scopesOf(places []handlerPlace) map[*Handler]*handlerScopes {
-	upstreams := make(map[string][]string) // behind passthrough handlers, by server
-	for _, place := range places {
-		if proxy, ok := place.handler.(*reverseproxy.Handler); ok && place.supervised {
-			upstreams[place.server] = append(upstreams[place.server], upstreamLabels(proxy)...)
+// closeLabels are the labels of a close besides its scope.
+type closeLabels struct{ code, cause string }
+
+// scopes returns the scopes of the sessions, for that of the refused handshakes.
+func (e *expectation) scopes(c scope) iter.Seq[scope] {
+	return func(yield func(scope) bool) {
+		for upstream := range e.upstreams {
+			if !yield(scope{c.mode, c.server, upstream}) {
+				return
+			}
 		}
 	}
-	all := make(map[*Handler]*handlerScopes)
+}
+
+// expectationsOf returns what the handlers of a config can count, by the scope of the
+// handshakes that they refuse.
+func expectationsOf(places []handlerPlace) map[scope]*expectation {
+	behind := make(map[string]map[string]bool) // upstreams behind passthrough handlers, by server
+	for _, place := range places {
+		if proxy, ok := place.handler.(*reverseproxy.Handler); ok && place.supervised {
+			if behind[place.server] == nil {
+				behind[place.server] = make(map[string]bool)
+			}
+			addUpstreamLabels(behind[place.server], proxy)
+		}
+	}
+	all := make(map[scope]*expectation)
 	for _, place := range places {
 		h, ok := place.handler.(*Handler)
 		if !ok {
 			continue
 		}
-		if all[h] == nil {
-			all[h] = new(handlerScopes)
+		c := scope{mode: h.Mode, server: place.server}
+		if all[c] == nil {
+			all[c] = &expectation{behind[place.server], make(map[closeLabels]bool)}
+			if h.Mode == modeEcho || len(behind[place.server]) == 0 {
+				all[c].upstreams = map[string]bool{"": true}
+			}
 		}
-		behind := upstreams[place.server]
-		if h.Mode == modeEcho || len(behind) == 0 {
-			behind = []string{""}
-		}
-		all[h].handshakes = append(all[h].handshakes, scope{h.Mode, place.server, ""})
-		for _, upstream := range behind {
-			all[h].sessions = append(all[h].sessions, scope{h.Mode, place.server, upstream})
+		for _, end := range h.endings() {
+			all[c].ends[closeLabels{codeLabel(end.code), string(end.by)}] = true
 		}
 	}
 	return all
 }
 
-// upstreamLabels returns the labels of a proxy's upstreams.
-func upstreamLabels(proxy *reverseproxy.Handler) []string {
-	v := newInventoryOf([]handlerPlace{{handler: proxy}})
-	labels := slices.Collect(maps.Keys(v.upstreams))
+// addUpstreamLabels adds the labels of a proxy's upstreams.
+func addUpstreamLabels(labels map[string]bool, proxy *reverseproxy.Handler) {
+	v := inventory{upstreams: labels}
+	v.addProxy(proxy)
 	if v.dynamic {
-		labels = append(labels, dynamicUpstream)
+		labels[dynamicUpstream] = true
 	}
-	return labels
 }
 
 // scopeOf returns the scope of a session whose socket reverse_proxy has, or has not yet,
 // connected to upstream.
 func (s *session) scopeOf(upstream string) scope {
-	if upstream != "" && !s.handler.app.names(upstream) {
-		upstream = dynamicUpstream
+	c := scope{s.handler.Mode, s.handshake.server, upstream}
+	if upstream != "" && !s.handler.app.expects(c) {
+		c.upstream = dynamicUpstream
 	}
-	return scope{s.handler.Mode, s.handshake.server, upstream}
+	return c
 }
 
 // endings returns how the handler's sessions can end, with a code for each label.

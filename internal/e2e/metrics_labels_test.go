@@ -72,3 +72,26 @@ func TestMetricsOfDynamicUpstreams(t *testing.T) {
 		t.Errorf("%v open sessions, want 1", n)
 	}
 }
+
+// With very many upstreams, only some of their series are there from the start.
+func TestMetricsOfManyUpstreams(t *testing.T) {
+	u := wstest.ListenUpstream(t)
+	site := "metrics /metrics\nwebsocket passthrough {\nallowed_origins *\n}\nreverse_proxy / " + u.Addr().String() + "\n"
+	for port := range 100 {
+		site += fmt.Sprintf("reverse_proxy /%d 127.0.0.1:%d\n", port, 10_000+port)
+	}
+	s := wstest.Start(t, site)
+	const before = 7
+	if n := seriesOf(t, s, "upstream", u.Addr().String()); n != 2*before { // on two servers
+		t.Errorf("%d series before the first socket, want %d", n, 2*before)
+	}
+	client, app := u.Tunnel(s, "http1")
+	app.Conn.Close()
+	client.ExpectClose(1012, "")
+	client.AnswerClose(1012)
+	client.Conn.Close()
+	s.Logs.Await(t, "socket closed", 1)
+	if n := scraped(t, s)[fmt.Sprintf(metricNames+`closes_total{cause="upstream",code="1012",mode="passthrough",server="plain",upstream="%s"}`, u.Addr())]; n != 1 {
+		t.Errorf("%v closes, want 1", n)
+	}
+}
