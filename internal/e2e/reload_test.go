@@ -147,6 +147,12 @@ func TestLimitsHoldAcrossReloads(t *testing.T) {
 				t.Errorf("%s: status %d after %d reloads, want 503", protocol, p.Response.StatusCode, i+1)
 			}
 		}
+		if err := loadBroken(t, s, "websocket {\nmax_connections 10\n}"); err == nil {
+			t.Fatal("a broken config is loaded")
+		}
+		if p := s.TryDial(t, protocol, "/"); p.Response.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: status %d after a reload that failed, want 503", protocol, p.Response.StatusCode)
+		}
 		closed := len(s.Logs.Entries("socket closed"))
 		first.CloseNormally()
 		second.CloseNormally()
