@@ -37,7 +37,7 @@ var consoleControls = []string{
 	"grid Communication Log",
 }
 
-func TestConsoleAccessibility(t *testing.T) {
+func TestConsoleAccessibility(t *testing.T) { //nolint:tparallel // they share a tab
 	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
 	s := wstest.StartBeside(t, "", consoleBrowserSite)

@@ -90,7 +90,7 @@ func connect(t *testing.T, c *browser.Chromium) {
 	browser.WaitFor(t, c, `document.querySelector('#state-name').textContent === 'Open'`)
 }
 
-func TestConsoleControls(t *testing.T) {
+func TestConsoleControls(t *testing.T) { //nolint:tparallel // they share a tab
 	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
 	for _, v := range []struct {

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/browser"
 )
 
-func TestConsoleInFirefox(t *testing.T) {
+func TestConsoleInFirefox(t *testing.T) { //nolint:tparallel // they share a tab
 	t.Parallel()
 	f := browser.NewFirefox(t)
 	for _, page := range []string{"http", "https"} {

@@ -58,7 +58,7 @@ func saveLog(t *testing.T, c *browser.Chromium) []savedEntry {
 	return entries
 }
 
-func TestConsoleLog(t *testing.T) {
+func TestConsoleLog(t *testing.T) { //nolint:tparallel // they share a tab
 	t.Parallel()
 	c := newConsoleTab(t, 1280, 900)
 	s := wstest.StartBeside(t, "", consoleBrowserSite)

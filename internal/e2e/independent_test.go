@@ -44,7 +44,7 @@ func chat(t *testing.T, c client) {
 	}
 }
 
-func TestIndependentClients(t *testing.T) {
+func TestIndependentClients(t *testing.T) { //nolint:tparallel // other tests run meanwhile
 	t.Parallel()
 	s := wstest.StartBeside(t, "", "websocket /plain {\nsubprotocols json chat\n}\nwebsocket /deflate {\nsubprotocols json chat\ncompression on\n}")
 	for name, dial := range clients {
@@ -193,7 +193,7 @@ func closedWith(err error) string {
 	}
 }
 
-func TestTunnelToIndependentServers(t *testing.T) {
+func TestTunnelToIndependentServers(t *testing.T) { //nolint:tparallel // other tests run meanwhile
 	t.Parallel()
 	for name, address := range independentServers(t) {
 		t.Run(name, func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestTunnelToIndependentServers(t *testing.T) {
 	}
 }
 
-func TestTunnelToNode(t *testing.T) {
+func TestTunnelToNode(t *testing.T) { //nolint:tparallel // other tests run meanwhile
 	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {

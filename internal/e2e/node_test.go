@@ -9,7 +9,7 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
-func TestNodeClient(t *testing.T) {
+func TestNodeClient(t *testing.T) { //nolint:tparallel // other tests run meanwhile
 	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {
