@@ -49,6 +49,9 @@ func (a *app) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.inventory = sync.OnceValue(func() *inventory { return newInventory(ctx) })
+	if err := metrics.register(ctx); err != nil {
+		return err
+	}
 	events, err := ctx.App("events")
 	if err != nil {
 		return err

@@ -355,7 +355,7 @@ func (m *collector) totals() map[scope]tally {
 func (m *collector) register(ctx caddy.Context) error {
 	err := ctx.GetMetricsRegistry().Register(m)
 	if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		return nil // another handler has registered it
+		return nil // the admin API has registered it, or the app has
 	}
 	return err
 }

@@ -236,7 +236,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		h.events = events.(*caddyevents.App)
 	}
-	return metrics.register(ctx)
+	return nil
 }
 
 // ServeHTTP refuses or serves a handshake and leaves all else to next.
