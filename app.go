@@ -91,7 +91,7 @@ func (a *app) Start() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stopFleet = cancel
-	go newFleet(a.ctx).run(ctx)
+	go newFleet(a.ctx).run(ctx) // Stop doesn't wait for it: a reload must not hang with the storage
 	return nil
 }
 

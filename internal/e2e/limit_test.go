@@ -69,7 +69,7 @@ func TestMaxConnectionsOfPassthrough(t *testing.T) {
 	}
 }
 
-// A limit on request bodies in front takes an HTTP/2 or HTTP/3 socket for one.
+// On HTTP/2 and HTTP/3, request_body max_size in front also counts what a socket receives.
 func TestRequestBodyLimit(t *testing.T) {
 	s := wstest.Start(t, "request_body {\nmax_size 1KB\n}\nwebsocket")
 	for _, protocol := range wstest.Protocols {

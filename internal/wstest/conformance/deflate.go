@@ -10,7 +10,7 @@ var deflateMessages = []Exchange{
 	{Rule: "7692 6.1 not compressed", Only: "deflate", Sent: `T:Hello B:x`, Want: `T:Hello B:x`},
 	{Rule: "7692 6.1 not compressed, empty", Only: "deflate", Sent: `T: z+T: B:`, Want: `T: z+T: B:`},
 	{Rule: "7692 6.1 compressed and not", Only: "deflate", Sent: `z+T:one T:two z+B:three b:fo C:ur z+T:five`, Want: `z+T:one T:two z+B:three B:four z+T:five`},
-	{Rule: "7692 7.1.1.2 the same twice", Only: "deflate", Sent: `z+T:%500 z+T:%500`, Want: `z+T:%500 z+T:%500`},
+	{Rule: "7692 7.1.1.2 repeated message", Only: "deflate", Sent: `z+T:%500 z+T:%500`, Want: `z+T:%500 z+T:%500`},
 	{Rule: "7692 6.1 text of 125", Only: "deflate", Sent: `z+T:%125`, Want: `z+T:%125`},
 	{Rule: "7692 6.1 text of 126", Only: "deflate", Sent: `z+T:%126`, Want: `z+T:%126`},
 	{Rule: "7692 6.1 text of 4096", Only: "deflate", Sent: `z+T:%4096`, Want: `z+T:%4096`},
