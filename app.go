@@ -83,7 +83,7 @@ func (a *app) Start() error {
 				survivors++
 			}
 		case *Handler:
-			h.limiter.countTogether(limits.at(place.name))
+			h.connections.CountTogether(limits.At(place.name))
 		}
 	}
 	if survivors > 0 {

@@ -3,39 +3,12 @@ package caddywebsocket
 import (
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
-
-// The counts of a place are kept for no longer than somebody counts with them.
-func TestPlacesForget(t *testing.T) {
-	p := places{counts: limits.counts}
-	countAt(t, &p, "a place")
-	runtime.GC()
-	runtime.GC()
-	p.at("another place")
-	if _, ok := p.counts["a place"]; ok {
-		t.Error("the counts of a place that nobody counts at are kept")
-	}
-}
-
-// countAt counts a socket at a place for as long as the function runs.
-func countAt(t *testing.T, p *places, place string) {
-	t.Helper()
-	l := newLimiter(1, 0)
-	if err := l.acquire(make(http.Header), "192.0.2.1"); err != nil {
-		t.Fatal(err)
-	}
-	l.countTogether(p.at(place))
-	if n := p.at(place).open; n != 1 {
-		t.Errorf("%d sockets are counted, want 1", n)
-	}
-	l.release("192.0.2.1")
-}
 
 // A handler's place stays the same when other sites come and go, and is its own.
 func TestPlaces(t *testing.T) {

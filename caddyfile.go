@@ -27,24 +27,25 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
 //	websocket [<matcher>] [echo|passthrough] {
-//		keepalive          <interval> [<timeout>] | off
-//		upstream_keepalive <interval> [<timeout>]
-//		buffer_size        <size>
-//		allowed_origins    <origins...>
+//		keepalive           <interval> [<timeout>] | off
+//		upstream_keepalive  <interval> [<timeout>]
+//		buffer_size         <size>
+//		allowed_origins     <origins...>
 //		require_origin
-//		subprotocols       <names...>
-//		compression        on | off
-//		max_message_size   <size>
-//		max_connections    <count> [<per_client>]
-//		write_timeout      <duration>
-//		max_lifetime       <duration>
-//		close_delay        <duration>
-//		close_code         <cause> <code>|none
+//		subprotocols        <names...>
+//		compression         on | off
+//		max_message_size    <size> [<size_from_upstream>|off]
+//		max_connections     <count> [<per_client>]
+//		max_connections_per <key> <count>
+//		write_timeout       <duration>
+//		max_lifetime        <duration>
+//		close_delay         <duration>
+//		close_code          <cause> <code>|none
 //		console
 //	}
 //
-// The option close_code may be given once for each cause. The defaults are those of the
-// JSON fields.
+// The option close_code may be given once for each cause, and max_connections_per once for
+// each key. The defaults are those of the JSON fields.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -59,7 +60,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for d.NextBlock(0) {
 		option := d.Val()
-		if seen[option] && option != "close_code" {
+		if seen[option] && option != "close_code" && option != "max_connections_per" {
 			return d.Errf("duplicate websocket option '%s'", option)
 		}
 		seen[option] = true
@@ -91,6 +92,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return parseDurations(d, option, &h.UpstreamKeepaliveInterval, &h.UpstreamKeepaliveTimeout)
 	case "close_code":
 		return h.unmarshalCloseCode(d)
+	case "max_connections_per":
+		return h.unmarshalConnectionsPer(d)
 	case "buffer_size", "allowed_origins", "subprotocols", "compression", "max_message_size",
 		"max_connections", "write_timeout", "max_lifetime", "close_delay":
 	default:
@@ -111,7 +114,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 			return d.Errf("parsing %s '%s': it must be on or off", option, h.Compression)
 		}
 	case "max_message_size":
-		return parseSize(d, option, &h.MaxMessageSize)
+		return h.unmarshalMessageSize(d)
 	case "max_connections":
 		err := parseCount(d, option, &h.MaxConnections)
 		if err == nil && d.NextArg() {
@@ -159,6 +162,38 @@ func (h *Handler) unmarshalCloseCode(d *caddyfile.Dispenser) error {
 	}
 	h.CloseCode[by] = code
 	return nil
+}
+
+func (h *Handler) unmarshalConnectionsPer(d *caddyfile.Dispenser) error {
+	var key string
+	if !d.Args(&key) || !d.NextArg() {
+		return d.ArgErr()
+	}
+	if _, ok := h.MaxConnectionsPer[key]; ok {
+		return d.Errf("duplicate websocket option 'max_connections_per %s'", key)
+	}
+	var count int
+	if err := parseCount(d, "max_connections_per", &count); err != nil {
+		return err
+	}
+	if h.MaxConnectionsPer == nil {
+		h.MaxConnectionsPer = make(map[string]int)
+	}
+	h.MaxConnectionsPer[key] = count
+	return nil
+}
+
+// unmarshalMessageSize parses max_message_size, of which one argument has been read.
+func (h *Handler) unmarshalMessageSize(d *caddyfile.Dispenser) error {
+	err := parseSize(d, "max_message_size", &h.MaxMessageSize)
+	if err != nil || !d.NextArg() {
+		return err
+	}
+	if d.Val() == "off" {
+		h.MaxMessageSizeFromUpstream = -1
+		return nil
+	}
+	return parseSize(d, "max_message_size", &h.MaxMessageSizeFromUpstream)
 }
 
 // Larger numbers are not adapted to JSON exactly, since the adapter converts them to

@@ -156,6 +156,15 @@ var configRefusals = []struct{ config, message string }{
 		`{"max_connections": 10, "max_connections_per_client": 11}`,
 		"max_connections_per_client '11': it can't be more than max_connections, which is '10'",
 	},
+	{
+		`{"max_connections_per": {"user": 3}}`,
+		"max_connections_per 'user': the key must have a placeholder, such as {http.auth.user.id}",
+	},
+	{
+		`{"max_connections_per": {"{http.auth.user.id}": 0, "{zzz}": -1}}`,
+		"max_connections_per {http.auth.user.id} '0': it must be at least 1",
+	},
+	{`{"max_message_size_from_upstream": 1000}`, "max_message_size_from_upstream: only valid in passthrough mode"},
 	{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
 	{
 		`{"close_code": {"restart": 1001}}`,
@@ -220,6 +229,8 @@ func TestConfigLimits(t *testing.T) {
 		"{\"subprotocols\": [\"!#$%&'*+-.^_`|~aA0\", \"chat\", \"Chat\"]}",
 		`{"mode": "passthrough", "compression": "on", "allowed_origins": ["*"]}`,
 		`{"console": true}`,
+		`{"max_connections_per": {"{http.auth.user.id} {host}": 1}}`,
+		`{"mode": "passthrough", "allowed_origins": ["*"], "max_message_size": 1, "max_message_size_from_upstream": -1}`,
 		`{"allowed_origins": ["{env.ORIGINS}", "https://{http.request.host}/"]}`,
 	} {
 		if _, err := load(t, []byte(config)); err != nil {
@@ -256,6 +267,7 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add("max_message_size 9223372036854775807")
 	f.Add("max_lifetime 2562047h47m16.854775807s")
 	f.Add("keepalive 2562047h")
+	f.Add("max_message_size 1 off\nmax_connections_per {http.auth.user.id} 1\nmax_connections_per {x} 2")
 	f.Add("keepalive {\n}\nconsole {\n}\n}\n{")
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, mode := range []string{modeEcho, modePassthrough} {

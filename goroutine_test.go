@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/limit"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
@@ -202,8 +203,8 @@ func TestPanicsCountOut(t *testing.T) {
 				if open := sessions.find(nil); len(open) > 0 {
 					t.Errorf("%d sessions are open, want none", len(open))
 				}
-				if h.limiter.counts.open != 0 {
-					t.Errorf("%d sockets are counted, want none", h.limiter.counts.open)
+				if exceeded, open := h.connections.Acquire([]limit.Claim{{Key: byHandler, Max: 1}}); exceeded != nil {
+					t.Errorf("%d sockets are counted, want none", open)
 				}
 			}()
 			_ = h.ServeHTTP(c.w, r, broken)

@@ -2,132 +2,71 @@ package caddywebsocket
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
-	"net/netip"
 	"strconv"
-	"sync"
-	"weak"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/limit"
 )
 
 // retryAfter is what a client is told to wait, in seconds, when there are too
 // many open sockets.
 const retryAfter = 10
 
-// A limiter limits the open sockets of a handler, in all and by client.
-type limiter struct {
-	total, perClient int // 0: no limit
+// limits are the open sockets of all places in the config.
+var limits limit.Places
 
-	mu     sync.Mutex // guards counts and what they hold, with their own lock
-	counts *openCounts
-}
+// What sockets are counted by, besides the keys of max_connections_per. Both are counted
+// even without a limit, for a config with one to come.
+const (
+	byHandler = "handler"
+	byNetwork = "network"
+)
 
-// openCounts are the open sockets of all handlers that stand at one place in configs
-// that follow each other, or else a reload would be a way around the limits.
-type openCounts struct {
-	mu      sync.Mutex // guards the following
-	open    int
-	clients map[string]int // by network
-}
-
-func newLimiter(total, perClient int) *limiter {
-	return &limiter{total: total, perClient: perClient, counts: newOpenCounts()}
-}
-
-func newOpenCounts() *openCounts { return &openCounts{clients: make(map[string]int)} }
-
-// limits are the counts of all places.
-var limits = places{counts: make(map[string]weak.Pointer[openCounts])}
-
-// places knows counts for as long as a handler or one of its sockets does.
-type places struct {
-	mu     sync.Mutex // guards counts
-	counts map[string]weak.Pointer[openCounts]
-}
-
-// at returns the counts of a place.
-func (p *places) at(name string) *openCounts {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c := p.counts[name].Value(); c != nil {
-		return c
+// claims returns the counts that a socket takes part in.
+func (h *Handler) claims(r *http.Request, clientIP string) []limit.Claim {
+	claims := make([]limit.Claim, 0, 2+len(h.MaxConnectionsPer))
+	claims = append(claims,
+		limit.Claim{Key: byHandler, Max: h.MaxConnections},
+		limit.Claim{Key: byNetwork, Value: limit.Network(clientIP), Max: h.MaxConnectionsPerClient})
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return claims
 	}
-	maps.DeleteFunc(p.counts, func(_ string, c weak.Pointer[openCounts]) bool { return c.Value() == nil })
-	c := newOpenCounts()
-	p.counts[name] = weak.Make(c)
-	return c
+	for _, key := range h.connectionKeys {
+		if value := repl.ReplaceAll(key, ""); value != "" {
+			claims = append(claims, limit.Claim{Key: key, Value: value, Max: h.MaxConnectionsPer[key]})
+		}
+	}
+	return claims
 }
 
-// countTogether has the limiter count with others. What it has counted already is
-// added.
-func (l *limiter) countTogether(with *openCounts) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if with == l.counts {
-		return
+// countIn counts a session's socket in, unless that would be one too many. The error
+// carries the status of the answer, for which answer gets the headers.
+func (s *session) countIn(answer http.Header, r *http.Request) error {
+	claims := s.handler.claims(r, s.handshake.clientIP)
+	exceeded, open := s.handler.connections.Acquire(claims)
+	if exceeded == nil {
+		s.claims = claims
+		return nil
 	}
-	with.mu.Lock()
-	defer with.mu.Unlock()
-	with.open += l.counts.open
-	for client, n := range l.counts.clients {
-		with.clients[client] += n
-	}
-	l.counts = with
+	answer.Set("Retry-After", strconv.Itoa(retryAfter))
+	return caddyhttp.Error(http.StatusServiceUnavailable, tooMany(exceeded, open))
 }
 
-// clientNetwork is what one client has for its own of the address ip: all of an
-// IPv4 address, and the /64 of an IPv6 address, within which a client can take as
-// many as it likes (RFC 8981). What is no address counts as it is.
-func clientNetwork(ip string) string {
-	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return ip
-	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is4() {
-		return addr.String()
-	}
-	return netip.PrefixFrom(addr, 64).Masked().String()
-}
+// countOut is countIn's counterpart.
+func (s *session) countOut() { s.handler.connections.Release(s.claims) }
 
-// acquire counts a socket of the client with the given IP address in, unless that
-// would be one too many. The error carries the status of the answer, for which h
-// gets the headers.
-func (l *limiter) acquire(h http.Header, ip string) error {
-	client := clientNetwork(ip)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.counts
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var err error
-	switch {
-	case l.total > 0 && c.open >= l.total:
-		err = fmt.Errorf("max_connections: %d sockets are open", c.open)
-	case l.perClient > 0 && c.clients[client] >= l.perClient:
-		err = fmt.Errorf("max_connections: %d sockets of client %s are open", c.clients[client], client)
-	}
-	if err != nil {
-		h.Set("Retry-After", strconv.Itoa(retryAfter))
-		return caddyhttp.Error(http.StatusServiceUnavailable, err)
-	}
-	c.open++
-	c.clients[client]++
-	return nil
-}
-
-// release counts a socket out.
-func (l *limiter) release(ip string) {
-	client := clientNetwork(ip)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.counts
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.open--
-	if c.clients[client]--; c.clients[client] == 0 {
-		delete(c.clients, client)
+// tooMany describes a limit that is reached. The value of a key may be a secret.
+func tooMany(exceeded *limit.Claim, open int) error {
+	switch exceeded.Key {
+	case byHandler:
+		return fmt.Errorf("max_connections: %d sockets are open", open)
+	case byNetwork:
+		return fmt.Errorf("max_connections: %d sockets of client %s are open", open, exceeded.Value)
+	default:
+		return fmt.Errorf("max_connections_per %s: %d sockets with the same value are open", exceeded.Key, open)
 	}
 }

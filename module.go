@@ -5,8 +5,10 @@ package caddywebsocket
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -16,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-21dbdb71/caddy-websocket/console"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/limit"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/origin"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
@@ -134,11 +137,15 @@ type Handler struct {
 	// Default: `off` for `echo`, none for `passthrough`.
 	Compression string `json:"compression,omitempty"`
 
-	// The longest message, in bytes, counted after decompression in `echo` and as
-	// sent in `passthrough`, there in both directions. A longer one closes the
-	// socket with code 1009.
+	// The longest message from the client, in bytes, counted after decompression in
+	// `echo` and as sent in `passthrough`. A longer one closes the socket with code 1009.
 	// Default: no limit.
 	MaxMessageSize int64 `json:"max_message_size,omitempty"`
+
+	// The longest message from the application, in bytes as sent. A longer one closes
+	// the socket with code 1009. Negative: no limit. For `passthrough` only.
+	// Default: the same as `max_message_size`.
+	MaxMessageSizeFromUpstream int64 `json:"max_message_size_from_upstream,omitempty"`
 
 	// How many sockets of this handler may be open at once. One more gets status
 	// 503 with `Retry-After`.
@@ -150,6 +157,12 @@ type Handler struct {
 	// `max_connections`.
 	// Default: no limit.
 	MaxConnectionsPerClient int `json:"max_connections_per_client,omitempty"`
+
+	// The same for each value of a key that has placeholders, such as
+	// `{http.auth.user.id}`, which are replaced when the handshake arrives. Sockets
+	// whose value is empty are not counted. Several keys each have a limit of their own.
+	// Default: no limit.
+	MaxConnectionsPer map[string]int `json:"max_connections_per,omitempty"`
 
 	// How long a write to the client may make no progress before the socket is
 	// cut. On TLS, HTTP/2 and HTTP/3 progress is 16 KiB.
@@ -179,15 +192,16 @@ type Handler struct {
 	// Default: `false`.
 	Console bool `json:"console,omitempty"`
 
-	ctx      caddy.Context
-	logger   *zap.Logger
-	origins  origin.Policy
-	limiter  *limiter
-	upgrader *websocket.Upgrader
-	buffers  *ws.BufferPool
-	events   *caddyevents.App // nil outside of a server
-	app      *app             // of the handler's config
-	unloaded bool             // the config was replaced; sessions.mu guards it
+	ctx            caddy.Context
+	logger         *zap.Logger
+	connections    *limit.Connections
+	connectionKeys []string // of max_connections_per, sorted
+	origins        origin.Policy
+	upgrader       *websocket.Upgrader
+	buffers        *ws.BufferPool
+	events         *caddyevents.App // nil outside of a server
+	app            *app             // of the handler's config
+	unloaded       bool             // the config was replaced; sessions.mu guards it
 }
 
 // CaddyModule returns the Caddy module information.
@@ -208,7 +222,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.origins, err = origin.NewPolicy(h.AllowedOrigins, h.RequireOrigin); err != nil {
 		return err
 	}
-	h.limiter = newLimiter(h.MaxConnections, h.MaxConnectionsPerClient)
+	h.connections = limit.NewConnections()
+	h.connectionKeys = slices.Sorted(maps.Keys(h.MaxConnectionsPer))
 	h.upgrader = &websocket.Upgrader{
 		Subprotocols:      h.Subprotocols,
 		EnableCompression: h.Compression == "on",
@@ -259,7 +274,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 	var s *session
 	defer func() { // also for a panic of anybody's
 		if s != nil {
-			defer h.limiter.release(s.handshake.clientIP)
+			defer s.countOut()
 			s.finish()
 		}
 	}()
@@ -292,7 +307,7 @@ func (h *Handler) admit(answer http.Header, r *http.Request) (*session, error) {
 		return nil, h.refuse(r, err)
 	}
 	s := newSession(h, r)
-	if err := h.limiter.acquire(answer, s.handshake.clientIP); err != nil {
+	if err := s.countIn(answer, r); err != nil {
 		return nil, h.refuse(r, err)
 	}
 	mapPlaceholders(r, s.placeholder)

@@ -70,7 +70,7 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	t.appKeepalive.nonce = newNonce()
 	t.setDone = sync.OnceFunc(func() { close(t.appDone) })
 	t.up = ws.Scanner{Client: true, Limit: h.MaxMessageSize, Strict: h.MaxMessageSize > 0, Ours: t.pong}
-	t.down = ws.Scanner{Limit: h.MaxMessageSize, Ours: t.appPong}
+	t.down = ws.Scanner{Limit: max(0, h.MaxMessageSizeFromUpstream), Ours: t.appPong}
 	s.app = t
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/limit"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
@@ -28,6 +29,7 @@ type session struct {
 	handshake handshake
 	agreement atomic.Pointer[agreement] // nil until there is one
 	place     int                       // in the registry, which guards it
+	claims    []limit.Claim             // by which its socket is counted
 	upstream  string                    // where reverse_proxy has dialed, once it has
 	scope     scope                     // from then on
 	stream    stream.Stream             // there is one from when the handshake is accepted

@@ -38,6 +38,9 @@ func (h *Handler) setDefaults() {
 	if h.Compression == "" && h.Mode == modeEcho {
 		h.Compression = "off"
 	}
+	if h.MaxMessageSizeFromUpstream == 0 && h.Mode == modePassthrough {
+		h.MaxMessageSizeFromUpstream = h.MaxMessageSize
+	}
 	if h.WriteTimeout == 0 {
 		h.WriteTimeout = caddy.Duration(defaultWriteTimeout)
 	}
@@ -85,6 +88,12 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("max_connections_per_client '%d': it can't be more than max_connections, which is '%d'",
 			h.MaxConnectionsPerClient, h.MaxConnections)
 	}
+	if h.Mode == modeEcho && h.MaxMessageSizeFromUpstream != 0 {
+		return errors.New("max_message_size_from_upstream: only valid in passthrough mode")
+	}
+	if err := h.validateConnectionsPer(); err != nil {
+		return err
+	}
 	if err := h.validateCloseCode(); err != nil {
 		return err
 	}
@@ -130,6 +139,25 @@ func (h *Handler) validateUpstreamKeepalive() error {
 		return fmt.Errorf("upstream_keepalive_timeout '%s': it must be longer than upstream_keepalive_interval, which is '%s'", timeout, interval)
 	}
 	return nil
+}
+
+// validateConnectionsPer checks max_connections_per in the order of its keys.
+func (h *Handler) validateConnectionsPer() error {
+	for _, key := range h.connectionKeys {
+		if !hasPlaceholder(key) {
+			return fmt.Errorf("max_connections_per '%s': the key must have a placeholder, such as {http.auth.user.id}", key)
+		}
+		if count := h.MaxConnectionsPer[key]; count < 1 {
+			return fmt.Errorf("max_connections_per %s '%d': it must be at least 1", key, count)
+		}
+	}
+	return nil
+}
+
+// hasPlaceholder reports whether a value of the config depends on the request.
+func hasPlaceholder(value string) bool {
+	_, after, found := strings.Cut(value, "{")
+	return found && strings.Contains(after, "}")
 }
 
 // validateCloseCode checks close_code in the order of the causes' names, so that the

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -48,6 +49,38 @@ func TestMaxConnectionsByNetwork(t *testing.T) {
 		}
 		p.CloseNormally()
 		s.Logs.Await(t, "socket closed", closed+3)
+	}
+}
+
+// Each value of a key is counted by itself, also across a reload. Sockets without a value
+// are not counted.
+func TestMaxConnectionsPer(t *testing.T) {
+	const site = "websocket {\nmax_connections_per {header.X-User} 1\nmax_connections_per {header.X-Device} 2\n}"
+	s := wstest.Start(t, site)
+	for i, protocol := range wstest.Protocols {
+		t.Run(protocol, func(t *testing.T) {
+			open := []*wstest.Peer{
+				s.Dial(t, protocol, "/", "X-User", "ada", "X-Device", "phone"),
+				s.Dial(t, protocol, "/", "X-User", "bob", "X-Device", "phone"),
+				s.Dial(t, protocol, "/"), s.Dial(t, protocol, "/"), s.Dial(t, protocol, "/", "X-User", ""),
+			}
+			s.Reload(t, "", fmt.Sprintf("header X-Config %d\n%s", i, site))
+			for _, header := range [][]string{{"X-User", "ada"}, {"X-User", "eve", "X-Device", "phone"}} {
+				p := s.TryDial(t, protocol, "/", header...)
+				if p.Response.StatusCode != http.StatusServiceUnavailable || p.Response.Header.Get("Retry-After") == "" {
+					t.Errorf("%v: status %d, Retry-After %q, want 503 and some", header, p.Response.StatusCode, p.Response.Header.Get("Retry-After"))
+				}
+			}
+			closed := len(s.Logs.Entries("socket closed"))
+			open[0].CloseNormally()
+			s.Logs.Await(t, "socket closed", closed+1)
+			open[0] = s.Dial(t, protocol, "/", "X-User", "ada", "X-Device", "tablet")
+			for _, p := range open {
+				p.Echo(ws.OpText, "not disturbed")
+				p.CloseNormally()
+			}
+			s.Logs.Await(t, "socket closed", closed+1+len(open))
+		})
 	}
 }
 

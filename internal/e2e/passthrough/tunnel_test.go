@@ -143,6 +143,29 @@ func TestTunnelPing(t *testing.T) {
 	})
 }
 
+// The second number is for the application's messages only.
+func TestTunnelMaxMessageSizeFromUpstream(t *testing.T) {
+	for options, limit := range map[string]int{"max_message_size 100 1000": 1000, "max_message_size 100 off": 0} {
+		wstest.OnEveryTunnel(t, options, func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+			client, app := u.Tunnel(s, protocol)
+			app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), strings.Repeat("x", 1000)))
+			client.Expect(ws.OpText, strings.Repeat("x", 1000))
+			if limit == 0 {
+				app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), strings.Repeat("x", 10_000)))
+				client.Expect(ws.OpText, strings.Repeat("x", 10_000))
+				client.Send(ws.OpText, strings.Repeat("x", 101))
+			} else {
+				app.WriteRaw(wstest.ServerFrame(ws.FinBit|byte(ws.OpText), strings.Repeat("x", 1001)))
+			}
+			client.ExpectClose(1009, "max_message_size")
+			app.ExpectMasked(ws.OpClose, string(ws.ClosePayload(1009, "message over max_message_size")))
+			app.Conn.Close()
+			client.AnswerClose(1009)
+			client.ExpectEnd()
+		})
+	}
+}
+
 func TestTunnelMaxMessageSize(t *testing.T) {
 	wstest.OnEveryTunnel(t, "max_message_size 1000", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
