@@ -82,7 +82,7 @@ func (a *adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
 	case http.MethodDelete:
 		return a.closeAll(w, r)
 	}
-	return methodNotAllowed(w, r)
+	return methodNotAllowed(w, r, "GET, DELETE")
 }
 
 // closeAll closes the sessions that match a filter, on all nodes of the fleet if asked to.
@@ -108,36 +108,63 @@ func (a *adminAPI) closeAll(w http.ResponseWriter, r *http.Request) error {
 	return writeClosing(w, c.carryOut(func(*session) bool { return true }))
 }
 
-// serveOne shows or closes one session.
+// serveOne shows, changes or closes one session.
 func (*adminAPI) serveOne(w http.ResponseWriter, r *http.Request) error {
-	id := strings.TrimPrefix(r.URL.Path, sessionsPath+"/")
 	var (
-		end   ending
-		query url.Values
-		err   error
+		act func(s *session, w http.ResponseWriter) error
+		err error
 	)
 	switch r.Method {
 	case http.MethodGet:
 		_, err = parseQuery(r)
+		act = func(s *session, w http.ResponseWriter) error { return writeJSON(w, s.data()) }
+	case http.MethodPatch:
+		act, err = parsePatch(r)
 	case http.MethodDelete:
-		if query, err = parseQuery(r, "code", "reason"); err == nil {
-			end, err = parseEnding(query)
-		}
+		act, err = parseDelete(r)
 	default:
-		return methodNotAllowed(w, r)
+		return methodNotAllowed(w, r, "GET, PATCH, DELETE")
 	}
 	if err != nil {
 		return err
 	}
+	id := strings.TrimPrefix(r.URL.Path, sessionsPath+"/")
 	s := sessions.get(id)
 	if s == nil {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no open session has the id '%s'", id)}
 	}
-	if r.Method == http.MethodDelete {
+	return act(s, w)
+}
+
+// parsePatch returns what a request changes about a session: when it expires.
+func parsePatch(r *http.Request) (act func(*session, http.ResponseWriter) error, err error) {
+	query, err := parseQuery(r, "expires")
+	if err != nil {
+		return nil, err
+	}
+	at, err := parseExpires("expires", query.Get("expires"))
+	if err != nil {
+		return nil, badRequest("%w", err)
+	}
+	return func(s *session, w http.ResponseWriter) error {
+		if !s.expire(at) {
+			return caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("session '%s' is about to close", s.id)}
+		}
+		return writeJSON(w, s.data())
+	}, nil
+}
+
+// parseDelete returns how a request closes a session.
+func parseDelete(r *http.Request) (act func(*session, http.ResponseWriter) error, err error) {
+	query, err := parseQuery(r, "code", "reason")
+	if err != nil {
+		return nil, err
+	}
+	end, err := parseEnding(query)
+	return func(s *session, w http.ResponseWriter) error {
 		s.plan(0, s.handler.adminEnding(end))
 		return writeClosing(w, 1)
-	}
-	return writeJSON(w, s.data())
+	}, err
 }
 
 // A closing is a request to close sessions.
@@ -247,10 +274,12 @@ func parseSpread(query url.Values) (over time.Duration, fraction float64, err er
 
 // adminEnding returns end, with the code that close_code sets for admin if it has none.
 func (h *Handler) adminEnding(end ending) ending {
-	if end.code == 0 {
-		end.code = h.ending(byAdmin).code
+	if end.code != 0 {
+		return end
 	}
-	return end
+	byDefault := h.ending(byAdmin)
+	byDefault.reason = end.reason
+	return byDefault
 }
 
 // parseEnding returns the ending that a request to close sessions asks for. Its code is
@@ -273,9 +302,9 @@ func badRequest(format string, args ...any) error {
 	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(format, args...)}
 }
 
-func methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Allow", "GET, DELETE")
-	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method %s: it must be GET or DELETE", r.Method)}
+func methodNotAllowed(w http.ResponseWriter, r *http.Request, allowed string) error {
+	w.Header().Set("Allow", allowed)
+	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method %s: it must be one of %s", r.Method, allowed)}
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -27,9 +28,53 @@ var filters = map[string]filter{
 	"subprotocol": {anyValue, func(s *session, value string) bool { return s.agreed().subprotocol == value }},
 	"server":      {parseServer, func(s *session, value string) bool { return s.handshake.server == value }},
 	"upstream":    {parseUpstream, func(s *session, value string) bool { return strings.EqualFold(s.upstream, value) }},
+
+	"expires_at":     {parseExpiresAt, func(s *session, value string) bool { return formatExpiry(s.expiresAt()) == value }},
+	"expires_before": {parseExpiresWhen("expires_before"), func(s *session, value string) bool { return compareExpiry(s, value) < 0 }},
+	"expires_after":  {parseExpiresWhen("expires_after"), func(s *session, value string) bool { return compareExpiry(s, value) > 0 }},
 }
 
 var filterNames = slices.Clip(slices.Sorted(maps.Keys(filters)))
+
+// parseExpires parses the time at which sessions expire, or none, for which it returns zero.
+func parseExpires(name, value string) (time.Time, error) {
+	if value == "none" {
+		return time.Time{}, nil
+	}
+	at, ok := parseExpiry(value, time.Now())
+	if !ok {
+		return at, fmt.Errorf("%s '%s': it must be none, or %s", name, value, expiryFormats)
+	}
+	return at, nil
+}
+
+// parseExpiresAt returns a time in the form that formatExpiry has.
+func parseExpiresAt(value string) (string, error) {
+	at, err := parseExpires("expires_at", value)
+	return formatExpiry(at), err
+}
+
+// parseExpiresWhen returns a parser of a time to compare with.
+func parseExpiresWhen(name string) func(value string) (string, error) {
+	return func(value string) (string, error) {
+		at, ok := parseExpiry(value, time.Now())
+		if !ok {
+			return "", fmt.Errorf("%s '%s': it must be %s", name, value, expiryFormats)
+		}
+		return at.UTC().Format(time.RFC3339Nano), nil
+	}
+}
+
+// compareExpiry compares the time at which a session expires with another one. A session
+// that never expires is equal to any.
+func compareExpiry(s *session, value string) int {
+	at := s.expiresAt()
+	other, err := time.Parse(time.RFC3339Nano, value)
+	if err != nil || at.IsZero() {
+		return 0
+	}
+	return at.Compare(other)
+}
 
 func anyValue(value string) (string, error) { return value, nil }
 

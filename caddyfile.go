@@ -39,6 +39,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		max_connections_per <key> <count>
 //		write_timeout       <duration>
 //		max_lifetime        <duration>
+//		expires             <value> [<close_code>|none]
 //		close_delay         <duration>
 //		close_code          <cause> <code>|none
 //		console
@@ -92,6 +93,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return parseDurations(d, option, &h.UpstreamKeepaliveInterval, &h.UpstreamKeepaliveTimeout)
 	case "close_code":
 		return h.unmarshalCloseCode(d)
+	case "expires":
+		return h.unmarshalExpires(d)
 	case "max_connections_per":
 		return h.unmarshalConnectionsPer(d)
 	case "buffer_size", "allowed_origins", "subprotocols", "compression", "max_message_size",
@@ -147,6 +150,22 @@ func (h *Handler) unmarshalCloseCode(d *caddyfile.Dispenser) error {
 	if !d.Args(&by, &value) {
 		return d.ArgErr()
 	}
+	return h.setCloseCode(d, by, value)
+}
+
+// unmarshalExpires parses expires. Its code is that of close_code for this cause.
+func (h *Handler) unmarshalExpires(d *caddyfile.Dispenser) error {
+	if !d.Args(&h.Expires) || len(h.Expires) == 0 {
+		return d.ArgErr()
+	}
+	if d.NextArg() {
+		return h.setCloseCode(d, string(byExpired), d.Val())
+	}
+	return nil
+}
+
+// setCloseCode sets the close code for a cause.
+func (h *Handler) setCloseCode(d *caddyfile.Dispenser, by, value string) error {
 	if _, ok := h.CloseCode[by]; ok {
 		return d.Errf("duplicate websocket option 'close_code %s'", by)
 	}

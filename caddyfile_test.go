@@ -164,11 +164,15 @@ var configRefusals = []struct{ config, message string }{
 		`{"max_connections_per": {"{http.auth.user.id}": 0, "{zzz}": -1}}`,
 		"max_connections_per {http.auth.user.id} '0': it must be at least 1",
 	},
+	{
+		`{"expires": "tomorrow"}`,
+		"expires 'tomorrow': it must have a placeholder, such as {http.auth.user.expires}, or be Unix seconds, an RFC 3339 or HTTP date, or a duration from now",
+	},
 	{`{"max_message_size_from_upstream": 1000}`, "max_message_size_from_upstream: only valid in passthrough mode"},
 	{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
 	{
 		`{"close_code": {"restart": 1001}}`,
-		"close_code 'restart': the cause must be one of admin, keepalive_timeout, lifetime, reload, shutdown, upstream, upstream_timeout",
+		"close_code 'restart': the cause must be one of admin, expired, keepalive_timeout, lifetime, reload, shutdown, upstream, upstream_timeout",
 	},
 	{`{"close_code": {"upstream": 1001}}`, "close_code 'upstream': only valid in passthrough mode"},
 	{
@@ -229,6 +233,7 @@ func TestConfigLimits(t *testing.T) {
 		"{\"subprotocols\": [\"!#$%&'*+-.^_`|~aA0\", \"chat\", \"Chat\"]}",
 		`{"mode": "passthrough", "compression": "on", "allowed_origins": ["*"]}`,
 		`{"console": true}`,
+		`{"expires": "8h"}`,
 		`{"max_connections_per": {"{http.auth.user.id} {host}": 1}}`,
 		`{"mode": "passthrough", "allowed_origins": ["*"], "max_message_size": 1, "max_message_size_from_upstream": -1}`,
 		`{"allowed_origins": ["{env.ORIGINS}", "https://{http.request.host}/"]}`,
@@ -268,6 +273,7 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add("max_lifetime 2562047h47m16.854775807s")
 	f.Add("keepalive 2562047h")
 	f.Add("max_message_size 1 off\nmax_connections_per {http.auth.user.id} 1\nmax_connections_per {x} 2")
+	f.Add("expires {http.auth.user.expires} 4401\nexpires 1h none")
 	f.Add("keepalive {\n}\nconsole {\n}\n}\n{")
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, mode := range []string{modeEcho, modePassthrough} {

@@ -24,6 +24,7 @@ const (
 	byKeepaliveTimeout cause = "keepalive_timeout"
 	byWriteTimeout     cause = "write_timeout"
 	byLifetime         cause = "lifetime"
+	byExpired          cause = "expired"
 	byReload           cause = "reload"
 	byShutdown         cause = "shutdown"
 	byAdmin            cause = "admin"
@@ -88,7 +89,8 @@ func (e ending) appPayload() []byte {
 // after which clients reconnect: none at all if the client may only have been asleep.
 // See docs/close-codes.md.
 //
-// Their Close frames have no reason, since some clients parse it.
+// Their Close frames have no reason, since some clients parse it, but for the ends of
+// logins, which are final.
 var closeCodes = map[cause]int{
 	byShutdown:         websocket.CloseServiceRestart,
 	byReload:           websocket.CloseServiceRestart,
@@ -96,7 +98,13 @@ var closeCodes = map[cause]int{
 	byUpstream:         websocket.CloseServiceRestart,
 	byUpstreamTimeout:  websocket.CloseServiceRestart,
 	byKeepaliveTimeout: closeNone,
+	byExpired:          websocket.ClosePolicyViolation,
 	byAdmin:            websocket.ClosePolicyViolation,
+}
+
+// closeReasons are the reasons of Close frames that have one, by cause.
+var closeReasons = map[cause]string{
+	byExpired: "session expired",
 }
 
 // closeCauses returns the causes that close_code accepts, sorted.
@@ -119,12 +127,12 @@ func maySendCode(code int) bool {
 
 // ending returns how a session ends for a cause that close_code accepts.
 func (h *Handler) ending(by cause) ending {
-	e := ending{by: by, code: closeCodes[by]}
-	if by != byAdmin {
-		e.appCode = websocket.CloseGoingAway
-	}
+	e := ending{by: by, code: closeCodes[by], reason: closeReasons[by]}
 	if code, ok := h.CloseCode[string(by)]; ok {
 		e.code = code
+	}
+	if e.code == closeNone || closeCodes[by] != websocket.ClosePolicyViolation {
+		e.appCode = websocket.CloseGoingAway
 	}
 	return e
 }

@@ -48,6 +48,10 @@ type lifecycle struct {
 	timer *time.Timer
 	// ending is how the session is planned to end; from phaseDecided on, how it ends.
 	ending ending
+	// expires is when the session ends in the way of expired, since its login does. It is
+	// kept apart from other plans because it can be moved. Zero: never.
+	expires time.Time
+	expired ending
 	// deadline is when the planned ending is due; from phaseAnnounced on, when the
 	// phase is over. Zero: there is none.
 	deadline time.Time
@@ -76,7 +80,7 @@ func (l *lifecycle) begin(tick func(), first time.Duration) {
 	defer l.mu.Unlock()
 	l.phase = phaseOpen
 	l.wait = closeWait
-	l.timer = time.AfterFunc(first, tick)
+	l.timer = time.AfterFunc(min(first, l.untilExpiredLocked()), tick)
 }
 
 // current returns the phase, and how the session ends if that is decided.
@@ -102,6 +106,37 @@ func (l *lifecycle) plan(d time.Duration, e ending) {
 		l.phase = phaseDecided
 	}
 	l.timer.Reset(0) // next finds out what comes first now
+}
+
+// expire has the session end at a time as e says, unless it ends earlier; at zero, it never
+// expires. A time that was set before doesn't count any more. It reports whether the session
+// has not begun to end.
+func (l *lifecycle) expire(at time.Time, e ending) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase > phaseOpen {
+		return false
+	}
+	l.expires, l.expired = at, e
+	if l.phase == phaseOpen {
+		l.timer.Reset(0)
+	}
+	return true
+}
+
+// expiresAt returns when the session expires, zero if it doesn't.
+func (l *lifecycle) expiresAt() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.expires
+}
+
+// untilExpiredLocked returns how long it takes until the session expires.
+func (l *lifecycle) untilExpiredLocked() time.Duration {
+	if l.expires.IsZero() {
+		return never
+	}
+	return time.Until(l.expires)
 }
 
 // end decides how the session ends, unless that is decided already: with a Close
@@ -176,6 +211,9 @@ func (l *lifecycle) next(peers ...watch) (action, ending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	due := !l.deadline.IsZero() && !time.Now().Before(l.deadline)
+	if l.phase == phaseOpen && !due && l.untilExpiredLocked() <= 0 {
+		l.ending, due = l.expired, true
+	}
 	switch {
 	case l.phase == phaseOpen && !due:
 		return l.keepaliveLocked(peers)
@@ -202,7 +240,7 @@ func (l *lifecycle) next(peers ...watch) (action, ending) {
 
 // keepaliveLocked is next while nothing else is due.
 func (l *lifecycle) keepaliveLocked(peers []watch) (action, ending) {
-	wake, act := never, actNone
+	wake, act := l.untilExpiredLocked(), actNone
 	for _, peer := range peers {
 		if act != actNone {
 			wake = 0 // the other peer's turn is next

@@ -114,6 +114,7 @@ func (m *collector) expectRefusals(c scope) {
 	for _, result := range refusals {
 		m.handshakes.WithLabelValues(c.labels(result)...)
 	}
+	m.handshakes.WithLabelValues(c.labels(handshakeNoLogin)...)
 	if c.mode == modeEcho {
 		m.handshakes.WithLabelValues(c.labels(handshakeFailed)...)
 	}
@@ -277,10 +278,15 @@ var refusals = map[int]string{
 	http.StatusServiceUnavailable: "too_many",
 }
 
+// handshakeNoLogin is the result of handshakes that expires refuses.
+const handshakeNoLogin = "no_login"
+
 // refused counts a handshake that was refused with err.
 func (m *collector) refused(c scope, err error) {
 	result := handshakeFailed
-	if refusal, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+	if errors.Is(err, errNoLogin) {
+		result = handshakeNoLogin
+	} else if refusal, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
 		if r, ok := refusals[refusal.StatusCode]; ok {
 			result = r
 		}

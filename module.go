@@ -174,6 +174,15 @@ type Handler struct {
 	// Default: no limit.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 
+	// When the login behind the handshake ends, at which the socket is closed with code
+	// 1008 and the reason "session expired". It may have placeholders, which are replaced
+	// when the handshake arrives, and must then be Unix seconds (with a fraction, if you
+	// like), an RFC 3339 or HTTP date, or a duration from now. If it is empty, can't be
+	// read or has passed, the handshake gets status 403. The admin API can move the time
+	// of an open socket.
+	// Default: never.
+	Expires string `json:"expires,omitempty"`
+
 	// How long a socket outlives a reload of the config. It is closed with code
 	// 1012 at a moment drawn from the last tenth of this time.
 	// Default: no limit.
@@ -181,8 +190,9 @@ type Handler struct {
 
 	// The close codes that clients are sent, by cause: `keepalive_timeout`, `upstream`
 	// (the connection to the application was lost), `upstream_timeout` (it didn't
-	// answer), `shutdown`, `reload`, `lifetime` or `admin`. 1006 cuts the socket without a Close frame.
-	// Default: 1012 for all, but 1006 for `keepalive_timeout` and 1008 for `admin`.
+	// answer), `shutdown`, `reload`, `lifetime`, `expired` or `admin`. 1006 cuts the socket
+	// without a Close frame.
+	// Default: 1012 for all, but 1006 for `keepalive_timeout`, and 1008 for `expired` and `admin`.
 	CloseCode map[string]int `json:"close_code,omitempty"`
 
 	// Whether a browser that opens the URL gets a page to try the socket with: a GET
@@ -303,10 +313,15 @@ func (h *Handler) admit(answer http.Header, r *http.Request) (*session, error) {
 	if err == nil {
 		err = h.checkOrigin(r)
 	}
+	var expires time.Time
+	if err == nil {
+		expires, err = h.expiry(r)
+	}
 	if err != nil {
 		return nil, h.refuse(r, err)
 	}
 	s := newSession(h, r)
+	s.expire(expires)
 	if err := s.countIn(answer, r); err != nil {
 		return nil, h.refuse(r, err)
 	}

@@ -163,6 +163,7 @@ func (s *session) report() []field {
 		{"bytes_received", s.received.bytes.Load()},
 		{"bytes_sent", s.sent.bytes.Load()},
 		{"pings_sent", int64(s.keepalive.pings.Load())},
+		{"expires_at", formatExpiry(s.expiresAt())},
 		{"last_rtt", time.Duration(s.keepalive.rtt.Load())},
 		{"close_code", int64(end.code)},
 		{"close_reason", reason},

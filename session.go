@@ -96,6 +96,12 @@ func (s *session) begun() bool {
 	return phase != phaseHandshake
 }
 
+// expire has the session end when its login does; at zero, never. It reports whether the
+// session has not begun to end already.
+func (s *session) expire(at time.Time) bool {
+	return s.lifecycle.expire(at, s.handler.ending(byExpired))
+}
+
 // tick does what is due.
 func (s *session) tick() {
 	defer s.contain(nil)

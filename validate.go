@@ -91,6 +91,11 @@ func (h *Handler) Validate() error {
 	if h.Mode == modeEcho && h.MaxMessageSizeFromUpstream != 0 {
 		return errors.New("max_message_size_from_upstream: only valid in passthrough mode")
 	}
+	if h.Expires != "" && !hasPlaceholder(h.Expires) {
+		if _, ok := parseExpiry(h.Expires, time.Now()); !ok {
+			return fmt.Errorf("expires '%s': it must have a placeholder, such as {http.auth.user.expires}, or be %s", h.Expires, expiryFormats)
+		}
+	}
 	if err := h.validateConnectionsPer(); err != nil {
 		return err
 	}

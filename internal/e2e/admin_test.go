@@ -120,19 +120,19 @@ func TestAdminAPIErrors(t *testing.T) {
 		status  int
 		err     string
 	}{
-		{"POST ", 405, "method POST: it must be GET or DELETE"},
-		{"PUT /x", 405, "method PUT: it must be GET or DELETE"},
+		{"POST ", 405, "method POST: it must be one of GET, DELETE"},
+		{"PUT /x", 405, "method PUT: it must be one of GET, PATCH, DELETE"},
 		{"GET /unknown", 404, "no open session has the id 'unknown'"},
 		{"GET /", 404, "no open session has the id ''"},
 		{"DELETE /unknown?code=1000", 404, "no open session has the id 'unknown'"},
 		{"GET /unknown?limit=1", 400, "parameter 'limit': this request takes no parameters"},
-		{"GET ?color=red", 400, "parameter 'color': it must be one of client_ip, host, mode, path, server, subprotocol, upstream, user_id, limit"},
+		{"GET ?color=red", 400, "parameter 'color': it must be one of client_ip, expires_after, expires_at, expires_before, host, mode, path, server, subprotocol, upstream, user_id, limit"},
 		{"GET ?host=a&host=b", 400, "parameter 'host': it is given more than once"},
 		{"GET ?limit=0", 400, "limit '0': it must be a whole number of at least 1"},
 		{"GET ?limit=many", 400, "limit 'many': it must be a whole number of at least 1"},
 		{"GET ?%zz", 400, "parsing the query"},
 		{"GET ?code=1000", 400, "parameter 'code': it must be one of"},
-		{"DELETE ", 400, "closing sessions requires a filter, at least one of client_ip, host, mode, path, server, subprotocol, upstream, user_id"},
+		{"DELETE ", 400, "closing sessions requires a filter, at least one of client_ip, expires_after, expires_at, expires_before, host, mode, path, server, subprotocol, upstream, user_id"},
 		{"DELETE ?code=1000", 400, "closing sessions requires a filter"},
 		{"DELETE ?mode=echo&code=1005", 400, "code '1005': it must be a code that a server may send"},
 		{"DELETE ?mode=echo&code=1010", 400, "code '1010'"},
