@@ -37,6 +37,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		max_message_size    <size> [<size_from_upstream>|off]
 //		max_connections     <count> [<per_client>]
 //		max_connections_per <key> <count>
+//		message_rate        <count> <duration> [delay|close]
+//		byte_rate           <size> <duration> [delay|close]
 //		write_timeout       <duration>
 //		max_lifetime        <duration>
 //		expires             <value> [<close_code>|none]
@@ -98,7 +100,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "max_connections_per":
 		return h.unmarshalConnectionsPer(d)
 	case "buffer_size", "allowed_origins", "subprotocols", "compression", "max_message_size",
-		"max_connections", "write_timeout", "max_lifetime", "close_delay":
+		"max_connections", "message_rate", "byte_rate", "write_timeout", "max_lifetime", "close_delay":
 	default:
 		return d.Errf("unrecognized websocket option '%s'", option)
 	}
@@ -124,6 +126,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 			err = parseCount(d, option, &h.MaxConnectionsPerClient)
 		}
 		return err
+	case "message_rate":
+		return h.unmarshalMessageRate(d)
+	case "byte_rate":
+		return h.unmarshalByteRate(d)
 	case "write_timeout":
 		return parseDuration(d, option, &h.WriteTimeout)
 	case "max_lifetime":

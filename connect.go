@@ -113,11 +113,30 @@ func (h *Handler) guardServers() {
 			once.Do(func() {
 				if server, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok {
 					server.Handler = &connectGuard{server.Handler, h.logger}
+					growWindow(server)
 				}
 			})
 			return ctx
 		})
 	}
+}
+
+// connectionWindow is how many bytes of all HTTP/2 streams of a connection may wait to be
+// read. By default it is 1 MiB, as much as of one stream: a socket that isn't read, since it
+// is held back or its application is slow, would stop all others of the client, and their
+// Pongs.
+const connectionWindow = 16 << 20
+
+// growWindow sets connectionWindow, unless somebody has set another one.
+func growWindow(server *http.Server) {
+	var config http.HTTP2Config
+	if server.HTTP2 != nil {
+		config = *server.HTTP2
+	}
+	if config.MaxReceiveBufferPerConnection == 0 {
+		config.MaxReceiveBufferPerConnection = connectionWindow
+	}
+	server.HTTP2 = &config
 }
 
 // httpApp is the app that h is being loaded for, nil if it is another one.

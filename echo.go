@@ -187,7 +187,7 @@ func (e *echo) close(err error) {
 		return
 	}
 	_ = e.out.Control(ws.OpClose, end.payload()) // fails if the timer has already sent one
-	if end.code == websocket.CloseMessageTooBig {
+	if end.code == websocket.CloseMessageTooBig || end.code == websocket.ClosePolicyViolation {
 		// The client has not violated RFC 6455, so it can answer our Close frame.
 		_ = e.in.DiscardToClose()
 	}

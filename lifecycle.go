@@ -56,6 +56,8 @@ type lifecycle struct {
 	// phase is over. Zero: there is none.
 	deadline time.Time
 	wait     time.Duration // how long phaseClosing lasts
+	// decided is closed once it is decided how the session ends; nil if nobody waits for that.
+	decided chan struct{}
 	// closeSent is set once our Close frame to the client has been written.
 	closeSent bool
 }
@@ -83,6 +85,15 @@ func (l *lifecycle) begin(tick func(), first time.Duration) {
 	l.timer = time.AfterFunc(min(first, l.untilExpiredLocked()), tick)
 }
 
+// awaitEnding returns a channel that is closed once it is decided how the session ends. It is
+// called before begin, and only once.
+func (l *lifecycle) awaitEnding() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.decided = make(chan struct{})
+	return l.decided
+}
+
 // current returns the phase, and how the session ends if that is decided.
 func (l *lifecycle) current() (phase, ending) {
 	l.mu.Lock()
@@ -103,7 +114,7 @@ func (l *lifecycle) plan(d time.Duration, e ending) {
 	}
 	l.ending, l.deadline = e, at
 	if d <= 0 {
-		l.phase = phaseDecided
+		l.enterLocked(phaseDecided)
 	}
 	l.timer.Reset(0) // next finds out what comes first now
 }
@@ -275,7 +286,7 @@ func (l *lifecycle) finish() bool {
 	if l.phase == phaseHandshake || l.phase == phaseOver {
 		return false
 	}
-	l.phase = phaseOver
+	l.enterLocked(phaseOver)
 	l.timer.Stop()
 	return true
 }
@@ -290,9 +301,17 @@ func (l *lifecycle) settle() {
 	}
 }
 
+// enterLocked enters a phase after phaseOpen.
+func (l *lifecycle) enterLocked(p phase) {
+	if l.phase == phaseOpen && l.decided != nil {
+		close(l.decided)
+	}
+	l.phase = p
+}
+
 // moveLocked moves on to a phase that lasts for d.
 func (l *lifecycle) moveLocked(p phase, d time.Duration) {
-	l.phase = p
+	l.enterLocked(p)
 	l.deadline = time.Now().Add(d)
 	l.timer.Reset(d)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -32,6 +33,7 @@ type collector struct {
 	open       *prometheus.Desc         // by scope
 	messages   *prometheus.Desc         // by scope, direction
 	bytes      *prometheus.Desc         // by scope, direction
+	delays     *prometheus.Desc         // by scope
 	retained   *prometheus.Desc
 
 	mu     sync.Mutex     // guards scopes
@@ -80,6 +82,8 @@ func newCollector() *collector {
 			"Open sessions.", scopeLabels, nil),
 		messages: prometheus.NewDesc(metricsPrefix+"messages_total",
 			"Messages received from and sent to clients.", scopeLabelsAnd("direction"), nil),
+		delays: prometheus.NewDesc(metricsPrefix+"rate_delay_seconds_total",
+			"Time for which clients were held back by message_rate and byte_rate.", scopeLabels, nil),
 		retained: prometheus.NewDesc(metricsPrefix+"retained_configs",
 			"Earlier configs that open sessions keep in memory.", nil, nil),
 		bytes: prometheus.NewDesc(metricsPrefix+"message_bytes_total",
@@ -240,6 +244,9 @@ func (h *Handler) endings() []ending {
 		{by: byReload, code: closeNone},
 		{by: byError, code: closeNone},
 	}
+	if h.closesByRate() {
+		list = append(list, ending{by: byServer, code: websocket.ClosePolicyViolation})
+	}
 	if h.Mode == modeEcho {
 		list = append(list, ending{by: byServer, code: websocket.CloseInvalidFramePayloadData})
 	}
@@ -325,6 +332,7 @@ func (m *collector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- m.open
 	descs <- m.messages
 	descs <- m.bytes
+	descs <- m.delays
 	descs <- m.retained
 }
 
@@ -337,6 +345,7 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(m.retained, prometheus.GaugeValue, float64(sessions.retainedConfigs()))
 	for c, t := range m.totals() {
 		ch <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(t.open), c.labels()...)
+		ch <- prometheus.MustNewConstMetric(m.delays, prometheus.CounterValue, t.delayed.Seconds(), c.labels()...)
 		for direction, n := range map[string]counts{"received": t.received, "sent": t.sent} {
 			ch <- prometheus.MustNewConstMetric(m.messages, prometheus.CounterValue, float64(n.messages), c.labels(direction)...)
 			ch <- prometheus.MustNewConstMetric(m.bytes, prometheus.CounterValue, float64(n.bytes), c.labels(direction)...)
@@ -370,6 +379,7 @@ func (m *collector) register(ctx caddy.Context) error {
 type tally struct {
 	open           int
 	received, sent counts
+	delayed        time.Duration
 }
 
 // counts are the values of a traffic at one moment.
@@ -385,6 +395,7 @@ func (c *counts) add(t *traffic) {
 func (t *tally) add(s *session) {
 	t.received.add(&s.received)
 	t.sent.add(&s.sent)
+	t.delayed += s.delayed()
 }
 
 // forget drops the totals over ended sessions of a scope.

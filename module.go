@@ -164,6 +164,16 @@ type Handler struct {
 	// Default: no limit.
 	MaxConnectionsPer map[string]int `json:"max_connections_per,omitempty"`
 
+	// How much the client of a socket may send. A socket that sends more is delayed, or
+	// closed with code 1008 if the action is `close`. All frames count, fragments, Pings
+	// and Pongs too, except the answers to our Pings.
+	// Default: no limit.
+	MessageRate *Rate `json:"message_rate,omitempty"`
+
+	// The same for bytes: those of frames with their headers, as they are sent.
+	// Default: no limit.
+	ByteRate *Rate `json:"byte_rate,omitempty"`
+
 	// How long a write to the client may make no progress before the socket is
 	// cut. On TLS, HTTP/2 and HTTP/3 progress is 16 KiB.
 	// Default: `10s`.

@@ -30,6 +30,7 @@ type tunnel struct {
 	ready   []byte // what Read has yet to return, and readErr after that
 	readErr error
 	refused bool // what came may not pass, so nothing does any more
+	cutOff  bool // that was in the middle of a frame
 	resumed bool // Read went on, once, after sendAppClose interrupted it within a frame
 	// awaited is closed when Read need not wait for the client any more; nil while it
 	// doesn't.
@@ -69,7 +70,7 @@ func (s *session) passthrough(w http.ResponseWriter, r *http.Request, next caddy
 	t := &tunnel{session: s, appDone: make(chan struct{})}
 	t.appKeepalive.nonce = newNonce()
 	t.setDone = sync.OnceFunc(func() { close(t.appDone) })
-	t.up = ws.Scanner{Client: true, Limit: h.MaxMessageSize, Strict: h.MaxMessageSize > 0, Ours: t.pong}
+	t.up = ws.Scanner{Client: true, Limit: h.MaxMessageSize, Strict: h.limitsClients(), Ours: t.pong}
 	t.down = ws.Scanner{Limit: max(0, h.MaxMessageSizeFromUpstream), Ours: t.appPong}
 	s.app = t
 	ctx, cancel := context.WithCancel(r.Context())

@@ -19,6 +19,11 @@ func (t *tunnel) pull(buf []byte) ([]byte, error) {
 		t.keepalive.Heard()
 		return t.follow(buf[:n+k])
 	}
+	if _, ok := errors.AsType[*ws.CloseError](err); ok { // by message_rate or byte_rate
+		t.refused, t.cutOff = true, t.up.WithinFrame()
+		t.up.Limit = 0
+		return nil, err
+	}
 	t.clientEnded(err)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, err // what is held may yet go on, or never should
@@ -36,7 +41,9 @@ func (t *tunnel) follow(p []byte) ([]byte, error) {
 	var err error
 	closedBefore := t.up.Closed
 	r := t.up.Scan(p)
-	t.received.set(t.up.Messages, t.up.Bytes)
+	if !t.refused {
+		t.received.set(t.up.Messages, t.up.Bytes)
+	}
 	if t.refused {
 		r.Pass = nil
 	} else if r.Err != nil {
@@ -79,7 +86,12 @@ func (t *tunnel) timedOut() bool {
 
 // upWithinFrame reports whether what passed to the application ends within a
 // frame.
-func (t *tunnel) upWithinFrame() bool { return !t.refused && t.up.WithinFrame() }
+func (t *tunnel) upWithinFrame() bool {
+	if t.refused {
+		return t.cutOff
+	}
+	return t.up.WithinFrame()
+}
 
 // WriteTo writes to the application what comes from the client, until that
 // ends. It holds no buffer while the client is silent, and little stack: the work

@@ -163,6 +163,7 @@ func (s *session) report() []field {
 		{"bytes_received", s.received.bytes.Load()},
 		{"bytes_sent", s.sent.bytes.Load()},
 		{"pings_sent", int64(s.keepalive.pings.Load())},
+		{"delayed", s.delayed()},
 		{"expires_at", formatExpiry(s.expiresAt())},
 		{"last_rtt", time.Duration(s.keepalive.rtt.Load())},
 		{"close_code", int64(end.code)},
@@ -170,6 +171,14 @@ func (s *session) report() []field {
 		{"closed_by", string(end.by)},
 		{"error", failure},
 	}
+}
+
+// delayed returns how long message_rate and byte_rate have held the client back.
+func (s *session) delayed() time.Duration {
+	if s.rates == nil {
+		return 0
+	}
+	return s.rates.Delayed()
 }
 
 // MarshalLogObject adds the session's report to a log entry.

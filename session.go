@@ -29,6 +29,7 @@ type session struct {
 	handshake handshake
 	agreement atomic.Pointer[agreement] // nil until there is one
 	place     int                       // in the registry, which guards it
+	rates     *limit.Stream             // stream, if there are limits on what the client may send
 	claims    []limit.Claim             // by which its socket is counted
 	upstream  string                    // where reverse_proxy has dialed, once it has
 	scope     scope                     // from then on
@@ -40,6 +41,17 @@ type session struct {
 	unsupervised atomic.Pointer[string]
 
 	received, sent traffic // from and to the client
+}
+
+// metered returns a stream with the limits on what the client may send, if there are any.
+func (s *session) metered(whole stream.Stream) stream.Stream {
+	h := s.handler
+	if h.MessageRate == nil && h.ByteRate == nil {
+		return whole
+	}
+	meter := limit.NewMeter(h.MessageRate.limit("message"), h.ByteRate.limit("byte"), s.keepalive.pings.Load)
+	s.rates = limit.NewStream(whole, meter, &s.keepalive.Keepalive, int(h.BufferSize), s.lifecycle.awaitEnding(), s.request.Done())
+	return s.rates
 }
 
 // newSession makes a session of a handshake that has passed all checks.
@@ -55,10 +67,10 @@ func newSession(h *Handler, r *http.Request) *session {
 
 // begin begins the session when the handshake is accepted.
 func (s *session) begin(stream stream.Stream) {
-	s.stream = stream
+	s.stream = s.metered(stream)
 	interval := max(0, time.Duration(s.handler.KeepaliveInterval))
 	s.keepalive.Begin(interval, time.Duration(s.handler.KeepaliveTimeout)) // from here: to accept may have taken long
-	s.out.Begin(stream, &s.keepalive.Keepalive, s.keepalive.nextPing, s.lifecycle.sent)
+	s.out.Begin(s.stream, &s.keepalive.Keepalive, s.keepalive.nextPing, s.lifecycle.sent)
 	first := never
 	if interval > 0 {
 		first = interval

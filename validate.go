@@ -41,6 +41,11 @@ func (h *Handler) setDefaults() {
 	if h.MaxMessageSizeFromUpstream == 0 && h.Mode == modePassthrough {
 		h.MaxMessageSizeFromUpstream = h.MaxMessageSize
 	}
+	for _, r := range []*Rate{h.MessageRate, h.ByteRate} {
+		if r != nil && r.Action == "" {
+			r.Action = actionDelay
+		}
+	}
 	if h.WriteTimeout == 0 {
 		h.WriteTimeout = caddy.Duration(defaultWriteTimeout)
 	}
@@ -95,6 +100,12 @@ func (h *Handler) Validate() error {
 		if _, ok := parseExpiry(h.Expires, time.Now()); !ok {
 			return fmt.Errorf("expires '%s': it must have a placeholder, such as {http.auth.user.expires}, or be %s", h.Expires, expiryFormats)
 		}
+	}
+	if err := h.MessageRate.validate("message_rate"); err != nil {
+		return err
+	}
+	if err := h.ByteRate.validate("byte_rate"); err != nil {
+		return err
 	}
 	if err := h.validateConnectionsPer(); err != nil {
 		return err
