@@ -21,7 +21,10 @@ func init() {
 
 func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(Handler)
-	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return handler, handler.parseRecheckRoutes(h)
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -42,6 +45,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		write_timeout       <duration>
 //		max_lifetime        <duration>
 //		expires             <value> [<close_code>|none]
+//		recheck             <interval> { <directives...> }
 //		close_delay         <duration>
 //		close_code          <cause> <code>|none
 //		console
@@ -97,6 +101,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return h.unmarshalCloseCode(d)
 	case "expires":
 		return h.unmarshalExpires(d)
+	case "recheck":
+		return h.unmarshalRecheck(d)
 	case "max_connections_per":
 		return h.unmarshalConnectionsPer(d)
 	case "buffer_size", "allowed_origins", "subprotocols", "compression", "max_message_size",
@@ -166,6 +172,43 @@ func (h *Handler) unmarshalExpires(d *caddyfile.Dispenser) error {
 	}
 	if d.NextArg() {
 		return h.setCloseCode(d, string(byExpired), d.Val())
+	}
+	return nil
+}
+
+// unmarshalRecheck parses the interval of recheck and keeps the block, for which a Helper is
+// needed.
+func (h *Handler) unmarshalRecheck(d *caddyfile.Dispenser) error {
+	segment := d.NewFromNextSegment()
+	segment.Next() // consume option name
+	if !segment.NextArg() {
+		return segment.ArgErr()
+	}
+	if err := parseDuration(segment, "recheck", &h.RecheckInterval); err != nil {
+		return err
+	}
+	if segment.CountRemainingArgs() > 0 {
+		segment.NextArg()
+		return segment.ArgErr()
+	}
+	h.recheckBlock = segment.NewFromNextSegment()
+	return nil
+}
+
+// parseRecheckRoutes parses the block of recheck.
+func (h *Handler) parseRecheckRoutes(helper httpcaddyfile.Helper) error {
+	if h.recheckBlock == nil {
+		return nil
+	}
+	handler, err := httpcaddyfile.ParseSegmentAsSubroute(helper.WithDispenser(h.recheckBlock))
+	if err != nil {
+		return err
+	}
+	if subroute, ok := handler.(*caddyhttp.Subroute); ok {
+		h.RecheckRoutes = subroute.Routes
+	}
+	if len(h.RecheckRoutes) == 0 {
+		return h.recheckBlock.Err("recheck must have a block with at least one directive, such as forward_auth")
 	}
 	return nil
 }

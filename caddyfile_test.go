@@ -168,6 +168,16 @@ var configRefusals = []struct{ config, message string }{
 		`{"expires": "tomorrow"}`,
 		"expires 'tomorrow': it must have a placeholder, such as {http.auth.user.expires}, or be Unix seconds, an RFC 3339 or HTTP date, or a duration from now",
 	},
+	{`{"recheck_interval": "1m"}`, "recheck: it must have at least one directive, such as forward_auth"},
+	{
+		`{"recheck_interval": "999ms", "recheck_routes": [{"handle": [{"handler": "static_response"}]}]}`,
+		"recheck_interval '999ms': it must be at least 1s and at most 100 years",
+	},
+	{
+		`{"recheck_routes": [{"handle": [{"handler": "static_response"}]}]}`,
+		"recheck_interval '0s': it must be at least 1s and at most 100 years",
+	},
+	{`{"close_code": {"recheck": 4403}}`, "close_code 'recheck': only valid with recheck"},
 	{`{"message_rate": {"per": 1000000000}}`, "message_rate limit '0': it must be at least 1"},
 	{`{"byte_rate": {"limit": 1}}`, "byte_rate per '0s': it must be longer than 0 and at most 100 years"},
 	{`{"byte_rate": {"limit": 1, "per": "1s", "action": "drop"}}`, "byte_rate action 'drop': it must be delay or close"},
@@ -175,7 +185,7 @@ var configRefusals = []struct{ config, message string }{
 	{`{"max_connections": -1}`, "max_connections '-1': it can't be negative"},
 	{
 		`{"close_code": {"restart": 1001}}`,
-		"close_code 'restart': the cause must be one of admin, expired, keepalive_timeout, lifetime, reload, shutdown, upstream, upstream_timeout",
+		"close_code 'restart': the cause must be one of admin, expired, keepalive_timeout, lifetime, recheck, reload, shutdown, upstream, upstream_timeout",
 	},
 	{`{"close_code": {"upstream": 1001}}`, "close_code 'upstream': only valid in passthrough mode"},
 	{
@@ -237,6 +247,7 @@ func TestConfigLimits(t *testing.T) {
 		`{"mode": "passthrough", "compression": "on", "allowed_origins": ["*"]}`,
 		`{"console": true}`,
 		`{"expires": "8h"}`,
+		`{"recheck_interval": "1s", "recheck_routes": [{"handle": [{"handler": "static_response"}]}], "close_code": {"recheck": 4403}}`,
 		`{"message_rate": {"limit": 9223372036854775807, "per": 1}, "byte_rate": {"limit": 1, "per": "24h"}}`,
 		`{"max_connections_per": {"{http.auth.user.id} {host}": 1}}`,
 		`{"mode": "passthrough", "allowed_origins": ["*"], "max_message_size": 1, "max_message_size_from_upstream": -1}`,
@@ -279,6 +290,7 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add("max_message_size 1 off\nmax_connections_per {http.auth.user.id} 1\nmax_connections_per {x} 2")
 	f.Add("expires {http.auth.user.expires} 4401\nexpires 1h none")
 	f.Add("message_rate 100 10s close\nbyte_rate 8PiB 1ns delay")
+	f.Add("recheck 1m {\nrespond 401\n}\nrecheck 1m {\n}")
 	f.Add("keepalive {\n}\nconsole {\n}\n}\n{")
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, mode := range []string{modeEcho, modePassthrough} {

@@ -25,6 +25,7 @@ const (
 	byWriteTimeout     cause = "write_timeout"
 	byLifetime         cause = "lifetime"
 	byExpired          cause = "expired"
+	byRecheck          cause = "recheck"
 	byReload           cause = "reload"
 	byShutdown         cause = "shutdown"
 	byAdmin            cause = "admin"
@@ -99,12 +100,14 @@ var closeCodes = map[cause]int{
 	byUpstreamTimeout:  websocket.CloseServiceRestart,
 	byKeepaliveTimeout: closeNone,
 	byExpired:          websocket.ClosePolicyViolation,
+	byRecheck:          websocket.ClosePolicyViolation,
 	byAdmin:            websocket.ClosePolicyViolation,
 }
 
 // closeReasons are the reasons of Close frames that have one, by cause.
 var closeReasons = map[cause]string{
 	byExpired: "session expired",
+	byRecheck: "no longer authorized",
 }
 
 // closeCauses returns the causes that close_code accepts, sorted.

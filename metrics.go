@@ -28,6 +28,7 @@ var metrics = newCollector()
 type collector struct {
 	handshakes *prometheus.CounterVec   // by scope, result
 	closes     *prometheus.CounterVec   // by scope, code, cause
+	rechecks   *prometheus.CounterVec   // by scope, result
 	durations  *prometheus.HistogramVec // by scope
 	roundTrips *prometheus.HistogramVec // by scope
 	open       *prometheus.Desc         // by scope
@@ -68,6 +69,10 @@ func newCollector() *collector {
 			Name: metricsPrefix + "closes_total",
 			Help: "Closed sessions by close code and cause.",
 		}, scopeLabelsAnd("code", "cause")),
+		rechecks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: metricsPrefix + "rechecks_total",
+			Help: "Rechecks of the handshakes of open sessions by result.",
+		}, scopeLabelsAnd("result")),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    metricsPrefix + "session_duration_seconds",
 			Help:    "Duration of closed sessions.",
@@ -110,6 +115,9 @@ func (m *collector) expect(places []handlerPlace) {
 			if len(e.upstreams) <= maxExpected {
 				m.expectEnds(c, e.ends)
 			}
+			if e.rechecks {
+				m.expectRechecks(c)
+			}
 		}
 	}
 }
@@ -136,6 +144,12 @@ func (m *collector) expectSessions(c scope) {
 	}
 }
 
+func (m *collector) expectRechecks(c scope) {
+	for _, result := range []string{recheckAllowed, recheckDenied, recheckFailed} {
+		m.rechecks.WithLabelValues(c.labels(result)...)
+	}
+}
+
 func (m *collector) expectEnds(c scope, ends map[closeLabels]bool) {
 	m.durations.WithLabelValues(c.labels()...)
 	m.roundTrips.WithLabelValues(c.labels()...)
@@ -157,6 +171,7 @@ func (m *collector) keep(used map[scope]bool) {
 		labels := prometheus.Labels{"mode": c.mode, "server": c.server, "upstream": c.upstream}
 		m.handshakes.DeletePartialMatch(labels)
 		m.closes.DeletePartialMatch(labels)
+		m.rechecks.DeletePartialMatch(labels)
 		m.durations.DeletePartialMatch(labels)
 		m.roundTrips.DeletePartialMatch(labels)
 		sessions.forget(c)
@@ -168,6 +183,7 @@ func (m *collector) keep(used map[scope]bool) {
 type expectation struct {
 	upstreams map[string]bool
 	ends      map[closeLabels]bool
+	rechecks  bool
 }
 
 // closeLabels are the labels of a close besides its scope.
@@ -204,11 +220,12 @@ func expectationsOf(places []handlerPlace) map[scope]*expectation {
 		}
 		c := scope{mode: h.Mode, server: place.server}
 		if all[c] == nil {
-			all[c] = &expectation{behind[place.server], make(map[closeLabels]bool)}
+			all[c] = &expectation{upstreams: behind[place.server], ends: make(map[closeLabels]bool)}
 			if h.Mode == modeEcho || len(behind[place.server]) == 0 {
 				all[c].upstreams = map[string]bool{"": true}
 			}
 		}
+		all[c].rechecks = all[c].rechecks || h.rechecker != nil
 		for _, end := range h.endings() {
 			all[c].ends[closeLabels{codeLabel(end.code), string(end.by)}] = true
 		}
@@ -327,6 +344,7 @@ func codeLabel(code int) string {
 func (m *collector) Describe(descs chan<- *prometheus.Desc) {
 	m.handshakes.Describe(descs)
 	m.closes.Describe(descs)
+	m.rechecks.Describe(descs)
 	m.durations.Describe(descs)
 	m.roundTrips.Describe(descs)
 	descs <- m.open
@@ -340,6 +358,7 @@ func (m *collector) Describe(descs chan<- *prometheus.Desc) {
 func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	m.handshakes.Collect(ch)
 	m.closes.Collect(ch)
+	m.rechecks.Collect(ch)
 	m.durations.Collect(ch)
 	m.roundTrips.Collect(ch)
 	ch <- prometheus.MustNewConstMetric(m.retained, prometheus.GaugeValue, float64(sessions.retainedConfigs()))

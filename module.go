@@ -5,6 +5,7 @@ package caddywebsocket
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gorilla/websocket"
@@ -193,6 +195,21 @@ type Handler struct {
 	// Default: never.
 	Expires string `json:"expires,omitempty"`
 
+	// How often, give or take a tenth, the handshake of an open socket is checked again by
+	// `recheck_routes`. At least one second.
+	// Default: never.
+	RecheckInterval caddy.Duration `json:"recheck_interval,omitempty"`
+
+	// What the handshake of an open socket must pass again: it goes through these routes as a
+	// GET request with the URI and the header that it had, but without `Connection`,
+	// `Upgrade` and `Sec-WebSocket-*`. If it reaches their end, or is answered with a status
+	// of 2xx, the socket stays open. Any other status below 500 closes it with code 1008 and
+	// the reason "no longer authorized". If there is no answer within 10 seconds, or one of
+	// 500 or more, the socket stays open until the next check; this is logged.
+	// At most 16 handshakes are checked at once.
+	// Default: none.
+	RecheckRoutes caddyhttp.RouteList `json:"recheck_routes,omitempty"`
+
 	// How long a socket outlives a reload of the config. It is closed with code
 	// 1012 at a moment drawn from the last tenth of this time.
 	// Default: no limit.
@@ -200,9 +217,9 @@ type Handler struct {
 
 	// The close codes that clients are sent, by cause: `keepalive_timeout`, `upstream`
 	// (the connection to the application was lost), `upstream_timeout` (it didn't
-	// answer), `shutdown`, `reload`, `lifetime`, `expired` or `admin`. 1006 cuts the socket
-	// without a Close frame.
-	// Default: 1012 for all, but 1006 for `keepalive_timeout`, and 1008 for `expired` and `admin`.
+	// answer), `shutdown`, `reload`, `lifetime`, `expired`, `recheck` or `admin`. 1006 cuts
+	// the socket without a Close frame.
+	// Default: 1006 for `keepalive_timeout`, 1008 for `expired`, `recheck` and `admin`, 1012 for the others.
 	CloseCode map[string]int `json:"close_code,omitempty"`
 
 	// Whether a browser that opens the URL gets a page to try the socket with: a GET
@@ -217,6 +234,8 @@ type Handler struct {
 	connections    *limit.Connections
 	connectionKeys []string // of max_connections_per, sorted
 	origins        origin.Policy
+	rechecker      *rechecker           // nil without recheck
+	recheckBlock   *caddyfile.Dispenser // to be parsed
 	upgrader       *websocket.Upgrader
 	buffers        *ws.BufferPool
 	events         *caddyevents.App // nil outside of a server
@@ -250,6 +269,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		CheckOrigin:       func(*http.Request) bool { return true }, // it has been
 		Error:             func(http.ResponseWriter, *http.Request, int, error) {},
 	}
+	if err := h.RecheckRoutes.Provision(ctx); err != nil {
+		return fmt.Errorf("recheck: %w", err)
+	}
+	h.rechecker = newRechecker(h)
 	h.buffers = ws.NewBufferPool(int(h.BufferSize) + ws.MaxHeader)
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		srv.RegisterConnContext(func(ctx context.Context, c net.Conn) context.Context {

@@ -99,6 +99,8 @@ func TestOptionsAgree(t *testing.T) {
 			fields = append(fields, option+"_interval", option+"_timeout")
 		case "max_connections":
 			fields = append(fields, option, "max_connections_per_client")
+		case "recheck":
+			fields = append(fields, "recheck_interval", "recheck_routes")
 		case "max_message_size":
 			fields = append(fields, option, "max_message_size_from_upstream")
 		default:

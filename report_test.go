@@ -28,7 +28,7 @@ func TestObservabilityDocument(t *testing.T) {
 		}
 	}
 	for _, by := range []cause{
-		byClient, byServer, byKeepaliveTimeout, byWriteTimeout, byLifetime, byExpired, byReload, byShutdown, byAdmin, byUpstream, byError,
+		byClient, byServer, byKeepaliveTimeout, byWriteTimeout, byLifetime, byExpired, byRecheck, byUpstreamTimeout, byReload, byShutdown, byAdmin, byUpstream, byError,
 	} {
 		if !strings.Contains(text, "`"+string(by)+"`") {
 			t.Errorf("docs/observability.md doesn't say what closed_by %s is", by)

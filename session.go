@@ -30,6 +30,7 @@ type session struct {
 	agreement atomic.Pointer[agreement] // nil until there is one
 	place     int                       // in the registry, which guards it
 	rates     *limit.Stream             // stream, if there are limits on what the client may send
+	recheck   *recheck                  // nil if its handler has none
 	claims    []limit.Claim             // by which its socket is counted
 	upstream  string                    // where reverse_proxy has dialed, once it has
 	scope     scope                     // from then on
@@ -56,13 +57,15 @@ func (s *session) metered(whole stream.Stream) stream.Stream {
 
 // newSession makes a session of a handshake that has passed all checks.
 func newSession(h *Handler, r *http.Request) *session {
-	return &session{
+	s := &session{
 		id:        rand.Text(),
 		handler:   h,
 		request:   r.Context(),
 		handshake: newHandshake(r),
 		keepalive: heartbeat{nonce: newNonce()},
 	}
+	s.recheck = h.rechecker.newRecheck(s, r)
+	return s
 }
 
 // begin begins the session when the handshake is accepted.
@@ -87,6 +90,7 @@ func (s *session) begin(stream stream.Stream) {
 	sessions.add(s)
 	metrics.countHandshake(s.scope, handshakeAccepted)
 	s.reportOpened()
+	s.recheck.schedule()
 }
 
 // dialed returns the address that reverse_proxy has dialed, empty if there is none.
@@ -169,6 +173,7 @@ func (s *session) finish() {
 		return
 	}
 	defer sessions.remove(s)
+	s.recheck.stop()
 	s.out.End(s.stream.Cut)
 	s.settle()
 	s.stream.Close()

@@ -101,6 +101,9 @@ func (h *Handler) Validate() error {
 			return fmt.Errorf("expires '%s': it must have a placeholder, such as {http.auth.user.expires}, or be %s", h.Expires, expiryFormats)
 		}
 	}
+	if err := h.validateRecheck(); err != nil {
+		return err
+	}
 	if err := h.MessageRate.validate("message_rate"); err != nil {
 		return err
 	}
@@ -153,6 +156,21 @@ func (h *Handler) validateUpstreamKeepalive() error {
 		return fmt.Errorf("upstream_keepalive_timeout '%s': it can't be set without upstream_keepalive_interval", timeout)
 	case timeout <= interval:
 		return fmt.Errorf("upstream_keepalive_timeout '%s': it must be longer than upstream_keepalive_interval, which is '%s'", timeout, interval)
+	}
+	return nil
+}
+
+func (h *Handler) validateRecheck() error {
+	_, hasCode := h.CloseCode[string(byRecheck)]
+	switch interval := time.Duration(h.RecheckInterval); {
+	case interval == 0 && len(h.RecheckRoutes) == 0 && hasCode:
+		return errors.New("close_code 'recheck': only valid with recheck")
+	case interval == 0 && len(h.RecheckRoutes) == 0:
+		return nil
+	case interval < minRecheckInterval || interval > maxDuration:
+		return fmt.Errorf("recheck_interval '%s': it must be at least %s and at most 100 years", interval, minRecheckInterval)
+	case len(h.RecheckRoutes) == 0:
+		return errors.New("recheck: it must have at least one directive, such as forward_auth")
 	}
 	return nil
 }
