@@ -119,7 +119,7 @@ func (c *recheck) schedule() {
 	if c.stopped {
 		return
 	}
-	interval := time.Duration(c.rechecker.handler.RecheckInterval)
+	interval := time.Duration(c.handler.RecheckInterval)
 	c.timer = time.AfterFunc(interval-interval/10+mathrand.N(interval/5), c.enqueue)
 }
 
@@ -217,14 +217,14 @@ func (c *recheck) judge(status int, err error) {
 		c.count(recheckAllowed)
 	case status > 0 && status < 500:
 		c.count(recheckDenied)
-		c.session.plan(0, c.rechecker.handler.ending(byRecheck))
-		if l := c.rechecker.handler.logger.Check(zapcore.DebugLevel, "socket not authorized any more"); l != nil {
+		c.session.plan(0, c.handler.ending(byRecheck))
+		if l := c.handler.logger.Check(zapcore.DebugLevel, "socket not authorized any more"); l != nil {
 			l.Write(zap.String("id", c.session.id), zap.Int("status", status), zap.Error(err))
 		}
 	default:
 		c.count(recheckFailed)
 		c.failures.Do(func() {
-			c.rechecker.handler.logger.Warn("recheck failed; sockets stay open until one succeeds",
+			c.handler.logger.Warn("recheck failed; sockets stay open until one succeeds",
 				zap.String("id", c.session.id), zap.Int("status", status), zap.Error(err))
 		})
 	}

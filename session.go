@@ -51,7 +51,7 @@ func (s *session) metered(whole stream.Stream) stream.Stream {
 		return whole
 	}
 	meter := limit.NewMeter(h.MessageRate.limit("message"), h.ByteRate.limit("byte"), s.keepalive.pings.Load)
-	s.rates = limit.NewStream(whole, meter, &s.keepalive.Keepalive, int(h.BufferSize), s.lifecycle.awaitEnding(), s.request.Done())
+	s.rates = limit.NewStream(whole, meter, &s.keepalive.Keepalive, int(h.BufferSize), s.awaitEnding(), s.request.Done())
 	return s.rates
 }
 

@@ -121,9 +121,14 @@ func (c *chaos) site(i int) string {
 		upstreams += " " + c.apps[1].Addr().String()
 	}
 	app := []string{
-		"", "upstream_keepalive 200ms 2s", "max_message_size 1MiB", "keepalive 100ms 3s\nclose_delay 2s", "max_connections 40 30",
+		"", "upstream_keepalive 200ms 2s", "max_message_size 1MiB 2MiB", "keepalive 100ms 3s\nclose_delay 2s", "max_connections 40 30",
+		"message_rate 200 100ms\nbyte_rate 1MiB 100ms close\nexpires 3s 4401\nrecheck 1s {\nrespond 204\n}",
+		"message_rate 100 100ms close\nbyte_rate 64KiB 100ms\nkeepalive 100ms 3s\nrecheck 1s {\nreverse_proxy 127.0.0.1:1\n}",
+	}[i%7]
+	echo := []string{
+		"", "compression on", "max_message_size 1MiB\nkeepalive 100ms 3s", "max_lifetime 2s",
+		"message_rate 100 100ms close\nbyte_rate 64KiB 100ms\nkeepalive 100ms 3s\nrecheck 1s {\nabort\n}\nmax_connections_per {remote_port} 1",
 	}[i%5]
-	echo := []string{"", "compression on", "max_message_size 1MiB\nkeepalive 100ms 3s", "max_lifetime 2s"}[i%4]
 	return fmt.Sprintf("websocket /echo {\nwrite_timeout 2s\n%s\n}\nwebsocket /app passthrough {\nallowed_origins *\nwrite_timeout 2s\n%s\n}\n"+
 		"respond /no-socket 204\nreverse_proxy %s", echo, app, upstreams)
 }
