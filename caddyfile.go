@@ -48,6 +48,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		recheck             <interval> { <directives...> }
 //		close_delay         <duration>
 //		close_code          <cause> <code>|none
+//		log_subprotocol     plain|hash|off
 //		console
 //	}
 //
@@ -106,7 +107,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "max_connections_per":
 		return h.unmarshalConnectionsPer(d)
 	case "buffer_size", "allowed_origins", "subprotocols", "compression", "max_message_size",
-		"max_connections", "message_rate", "byte_rate", "write_timeout", "max_lifetime", "close_delay":
+		"max_connections", "message_rate", "byte_rate", "write_timeout", "max_lifetime", "close_delay", "log_subprotocol":
 	default:
 		return d.Errf("unrecognized websocket option '%s'", option)
 	}
@@ -140,6 +141,12 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return parseDuration(d, option, &h.WriteTimeout)
 	case "max_lifetime":
 		return parseDuration(d, option, &h.MaxLifetime)
+	case "log_subprotocol":
+		switch h.LogSubprotocol = d.Val(); h.LogSubprotocol {
+		case logPlain, logHash, logOff:
+		default:
+			return d.Errf("parsing %s '%s': it must be plain, hash or off", option, h.LogSubprotocol)
+		}
 	case "close_delay":
 		return parseDuration(d, option, &h.CloseDelay)
 	}

@@ -177,6 +177,7 @@ var configRefusals = []struct{ config, message string }{
 		`{"recheck_routes": [{"handle": [{"handler": "static_response"}]}]}`,
 		"recheck_interval '0s': it must be at least 1s and at most 100 years",
 	},
+	{`{"log_subprotocol": "none"}`, "log_subprotocol 'none': it must be plain, hash or off"},
 	{`{"close_code": {"recheck": 4403}}`, "close_code 'recheck': only valid with recheck"},
 	{`{"message_rate": {"per": 1000000000}}`, "message_rate limit '0': it must be at least 1"},
 	{`{"byte_rate": {"limit": 1}}`, "byte_rate per '0s': it must be longer than 0 and at most 100 years"},

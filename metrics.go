@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -29,12 +28,12 @@ type collector struct {
 	handshakes *prometheus.CounterVec   // by scope, result
 	closes     *prometheus.CounterVec   // by scope, code, cause
 	rechecks   *prometheus.CounterVec   // by scope, result
+	delays     *prometheus.CounterVec   // by scope
 	durations  *prometheus.HistogramVec // by scope
 	roundTrips *prometheus.HistogramVec // by scope
 	open       *prometheus.Desc         // by scope
 	messages   *prometheus.Desc         // by scope, direction
 	bytes      *prometheus.Desc         // by scope, direction
-	delays     *prometheus.Desc         // by scope
 	retained   *prometheus.Desc
 
 	mu     sync.Mutex     // guards scopes
@@ -73,6 +72,10 @@ func newCollector() *collector {
 			Name: metricsPrefix + "rechecks_total",
 			Help: "Rechecks of the handshakes of open sessions by result.",
 		}, scopeLabelsAnd("result")),
+		delays: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: metricsPrefix + "rate_delay_seconds_total",
+			Help: "Time for which clients were held back by message_rate and byte_rate.",
+		}, scopeLabels),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    metricsPrefix + "session_duration_seconds",
 			Help:    "Duration of closed sessions.",
@@ -87,8 +90,6 @@ func newCollector() *collector {
 			"Open sessions.", scopeLabels, nil),
 		messages: prometheus.NewDesc(metricsPrefix+"messages_total",
 			"Messages received from and sent to clients.", scopeLabelsAnd("direction"), nil),
-		delays: prometheus.NewDesc(metricsPrefix+"rate_delay_seconds_total",
-			"Time for which clients were held back by message_rate and byte_rate.", scopeLabels, nil),
 		retained: prometheus.NewDesc(metricsPrefix+"retained_configs",
 			"Earlier configs that open sessions keep in memory.", nil, nil),
 		bytes: prometheus.NewDesc(metricsPrefix+"message_bytes_total",
@@ -117,6 +118,9 @@ func (m *collector) expect(places []handlerPlace) {
 			}
 			if e.rechecks {
 				m.expectRechecks(c)
+			}
+			if e.rates {
+				m.delays.WithLabelValues(c.labels()...)
 			}
 		}
 	}
@@ -172,6 +176,7 @@ func (m *collector) keep(used map[scope]bool) {
 		m.handshakes.DeletePartialMatch(labels)
 		m.closes.DeletePartialMatch(labels)
 		m.rechecks.DeletePartialMatch(labels)
+		m.delays.DeletePartialMatch(labels)
 		m.durations.DeletePartialMatch(labels)
 		m.roundTrips.DeletePartialMatch(labels)
 		sessions.forget(c)
@@ -184,6 +189,7 @@ type expectation struct {
 	upstreams map[string]bool
 	ends      map[closeLabels]bool
 	rechecks  bool
+	rates     bool
 }
 
 // closeLabels are the labels of a close besides its scope.
@@ -226,6 +232,7 @@ func expectationsOf(places []handlerPlace) map[scope]*expectation {
 			}
 		}
 		all[c].rechecks = all[c].rechecks || h.rechecker != nil
+		all[c].rates = all[c].rates || h.MessageRate != nil || h.ByteRate != nil
 		for _, end := range h.endings() {
 			all[c].ends[closeLabels{codeLabel(end.code), string(end.by)}] = true
 		}
@@ -345,12 +352,12 @@ func (m *collector) Describe(descs chan<- *prometheus.Desc) {
 	m.handshakes.Describe(descs)
 	m.closes.Describe(descs)
 	m.rechecks.Describe(descs)
+	m.delays.Describe(descs)
 	m.durations.Describe(descs)
 	m.roundTrips.Describe(descs)
 	descs <- m.open
 	descs <- m.messages
 	descs <- m.bytes
-	descs <- m.delays
 	descs <- m.retained
 }
 
@@ -359,12 +366,12 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	m.handshakes.Collect(ch)
 	m.closes.Collect(ch)
 	m.rechecks.Collect(ch)
+	m.delays.Collect(ch)
 	m.durations.Collect(ch)
 	m.roundTrips.Collect(ch)
 	ch <- prometheus.MustNewConstMetric(m.retained, prometheus.GaugeValue, float64(sessions.retainedConfigs()))
 	for c, t := range m.totals() {
 		ch <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(t.open), c.labels()...)
-		ch <- prometheus.MustNewConstMetric(m.delays, prometheus.CounterValue, t.delayed.Seconds(), c.labels()...)
 		for direction, n := range map[string]counts{"received": t.received, "sent": t.sent} {
 			ch <- prometheus.MustNewConstMetric(m.messages, prometheus.CounterValue, float64(n.messages), c.labels(direction)...)
 			ch <- prometheus.MustNewConstMetric(m.bytes, prometheus.CounterValue, float64(n.bytes), c.labels(direction)...)
@@ -398,7 +405,6 @@ func (m *collector) register(ctx caddy.Context) error {
 type tally struct {
 	open           int
 	received, sent counts
-	delayed        time.Duration
 }
 
 // counts are the values of a traffic at one moment.
@@ -414,7 +420,6 @@ func (c *counts) add(t *traffic) {
 func (t *tally) add(s *session) {
 	t.received.add(&s.received)
 	t.sent.add(&s.sent)
-	t.delayed += s.delayed()
 }
 
 // forget drops the totals over ended sessions of a scope.

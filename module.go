@@ -222,6 +222,12 @@ type Handler struct {
 	// Default: 1006 for `keepalive_timeout`, 1008 for `expired`, `recheck` and `admin`, 1012 for the others.
 	CloseCode map[string]int `json:"close_code,omitempty"`
 
+	// What logs, placeholders, events, traces and the admin API say of the chosen
+	// subprotocol, which may be a token: `plain` for all, `hash` for the first eight
+	// hexadecimal digits of its SHA-256 hash, or `off` for nothing.
+	// Default: `plain`.
+	LogSubprotocol string `json:"log_subprotocol,omitempty"`
+
 	// Whether a browser that opens the URL gets a page to try the socket with: a GET
 	// or HEAD request whose `Accept` names `text/html`. The page opens its socket at
 	// the same URL, so `allowed_origins`, if there are any, must allow the site's

@@ -23,24 +23,24 @@ import (
 
 func TestDefaults(t *testing.T) {
 	const echo = `{"mode":"echo","keepalive_interval":120000000000,"keepalive_timeout":240000000000,` +
-		`"buffer_size":4096,"compression":"off","write_timeout":10000000000}`
+		`"buffer_size":4096,"compression":"off","write_timeout":10000000000,"log_subprotocol":"plain"}`
 	tests := []struct{ directive, config, want string }{
 		{"websocket", `{}`, echo},
 		{"websocket echo", `{"mode": "echo"}`, echo},
 		{
 			"websocket passthrough", `{"mode": "passthrough"}`,
 			`{"mode":"passthrough","keepalive_interval":30000000000,"keepalive_timeout":60000000000,` +
-				`"buffer_size":4096,"write_timeout":10000000000}`,
+				`"buffer_size":4096,"write_timeout":10000000000,"log_subprotocol":"plain"}`,
 		},
 		{
 			"websocket {\nkeepalive 30s\n}", `{"keepalive_interval": "30s"}`,
 			`{"mode":"echo","keepalive_interval":30000000000,"keepalive_timeout":60000000000,` +
-				`"buffer_size":4096,"compression":"off","write_timeout":10000000000}`,
+				`"buffer_size":4096,"compression":"off","write_timeout":10000000000,"log_subprotocol":"plain"}`,
 		},
 		{
 			"websocket {\nkeepalive off\n}", `{"keepalive_interval": -1}`,
 			`{"mode":"echo","keepalive_interval":-1,` +
-				`"buffer_size":4096,"compression":"off","write_timeout":10000000000}`,
+				`"buffer_size":4096,"compression":"off","write_timeout":10000000000,"log_subprotocol":"plain"}`,
 		},
 	}
 	for _, test := range tests {

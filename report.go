@@ -2,6 +2,8 @@ package caddywebsocket
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -121,6 +123,24 @@ func (s *session) agree(response http.Header) {
 	s.agreement.Store(&a)
 }
 
+// What logs and the like say of a subprotocol.
+const (
+	logPlain = "plain"
+	logHash  = "hash"
+	logOff   = "off"
+)
+
+// loggedSubprotocol returns what log_subprotocol says of a subprotocol.
+func (h *Handler) loggedSubprotocol(name string) string {
+	switch {
+	case h.LogSubprotocol == logOff || name == "":
+		return ""
+	case h.LogSubprotocol == logHash:
+		return fmt.Sprintf("%.4x", sha256.Sum256([]byte(name))) // as Caddy's filter of that name
+	}
+	return name
+}
+
 // A field is one property of a session. It has the same name in logs, placeholders,
 // events and the admin API.
 type field struct {
@@ -154,7 +174,7 @@ func (s *session) report() []field {
 	return []field{
 		{"id", s.id},
 		{"mode", s.handler.Mode},
-		{"subprotocol", agreed.subprotocol},
+		{"subprotocol", s.handler.loggedSubprotocol(agreed.subprotocol)},
 		{"compression", agreed.compression},
 		{"origin", s.handshake.origin},
 		{"supervised", unsupervised == nil},
@@ -253,7 +273,7 @@ func (s *session) data() map[string]any {
 func (s *session) reportOpened() {
 	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
 		c.Write(zap.String("id", s.id), zap.String("client_ip", s.handshake.clientIP), zap.String("proto", s.handshake.proto),
-			zap.String("subprotocol", s.agreed().subprotocol), zap.Bool("compression", s.agreed().compression))
+			zap.String("subprotocol", s.handler.loggedSubprotocol(s.agreed().subprotocol)), zap.Bool("compression", s.agreed().compression))
 	}
 	s.handler.emit("websocket_open", s)
 }

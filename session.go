@@ -51,8 +51,13 @@ func (s *session) metered(whole stream.Stream) stream.Stream {
 		return whole
 	}
 	meter := limit.NewMeter(h.MessageRate.limit("message"), h.ByteRate.limit("byte"), s.keepalive.pings.Load)
-	s.rates = limit.NewStream(whole, meter, &s.keepalive.Keepalive, int(h.BufferSize), s.awaitEnding(), s.request.Done())
+	s.rates = limit.NewStream(whole, meter, &s.keepalive.Keepalive, int(h.BufferSize), s.awaitEnding(), s.request.Done(), s.countDelay)
 	return s.rates
+}
+
+// countDelay counts for how long the client was held back.
+func (s *session) countDelay(d time.Duration) {
+	metrics.delays.WithLabelValues(s.scope.labels()...).Add(d.Seconds())
 }
 
 // newSession makes a session of a handshake that has passed all checks.

@@ -41,6 +41,9 @@ func (h *Handler) setDefaults() {
 	if h.MaxMessageSizeFromUpstream == 0 && h.Mode == modePassthrough {
 		h.MaxMessageSizeFromUpstream = h.MaxMessageSize
 	}
+	if h.LogSubprotocol == "" {
+		h.LogSubprotocol = logPlain
+	}
 	for _, r := range []*Rate{h.MessageRate, h.ByteRate} {
 		if r != nil && r.Action == "" {
 			r.Action = actionDelay
@@ -100,6 +103,11 @@ func (h *Handler) Validate() error {
 		if _, ok := parseExpiry(h.Expires, time.Now()); !ok {
 			return fmt.Errorf("expires '%s': it must have a placeholder, such as {http.auth.user.expires}, or be %s", h.Expires, expiryFormats)
 		}
+	}
+	switch h.LogSubprotocol {
+	case logPlain, logHash, logOff:
+	default:
+		return fmt.Errorf("log_subprotocol '%s': it must be plain, hash or off", h.LogSubprotocol)
 	}
 	if err := h.validateRecheck(); err != nil {
 		return err

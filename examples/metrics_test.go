@@ -35,7 +35,8 @@ func TestExampleMetrics(t *testing.T) {
 	}
 
 	app := wstest.StartApplication(t)
-	p := startExample(t, "metrics", "http://localhost:8080", "http://localhost:0", "localhost:3000", app.Address())
+	p := startExample(t, "metrics", "http://localhost:8080", "http://localhost:0", "localhost:3000", app.Address(),
+		"websocket /ws", "websocket /ws {\n"+limits+"\n}")
 	p.Dial(t, "http1", "/ws").CloseNormally()
 	p.Dial(t, "http1", "/ws").Echo(ws.OpText, "hello")
 	p.Dial(t, "http1", "/app").Echo(ws.OpText, "hello")

@@ -27,7 +27,7 @@ func TestExampleMetricsWithPrometheus(t *testing.T) {
 	t.Parallel()
 	app := wstest.StartApplication(t)
 	p := startExample(t, "metrics", "http://localhost:8080", "http://localhost:0", "localhost:3000", app.Address(),
-		"websocket /ws", "websocket /ws {\nkeepalive 50ms 20s\n}")
+		"websocket /ws", "websocket /ws {\nkeepalive 50ms 20s\n"+limits+"\n}")
 	address := startPrometheus(t, adminOverTCP(t, p))
 	awaitData(t, address, `caddy_websocket_open_sessions == 0`)
 	for _, path := range []string{"/ws", "/app"} {
@@ -57,6 +57,9 @@ func TestExampleMetricsWithPrometheus(t *testing.T) {
 	}
 	awaitData(t, address, fmt.Sprintf(`caddy_websocket_open_sessions{server="srv0", upstream="%s"} == 1`, app.Address()))
 }
+
+// limits are options that have metrics of their own.
+const limits = "message_rate 100 1s\nrecheck 1m {\nrespond 204\n}"
 
 // adminOverTCP returns the address of a proxy to the process's admin API, whose Unix socket
 // Prometheus can't scrape.

@@ -170,7 +170,7 @@ func readDashboard(t *testing.T) []panel {
 // Every query of the dashboard asks for metrics and labels that there are.
 func TestDashboard(t *testing.T) {
 	panels := readDashboard(t)
-	s := wstest.Start(t, "metrics /metrics\nwebsocket")
+	s := wstest.Start(t, "metrics /metrics\nwebsocket {\nmessage_rate 100 1s\nrecheck 1m {\nrespond 204\n}\n}")
 	p := s.Dial(t, "http1", "/")
 	p.CloseNormally()
 	s.Logs.Await(t, "socket closed", 1)
@@ -213,7 +213,7 @@ func TestDashboard(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"open_sessions", "handshakes_total", "messages_total", "message_bytes_total", "closes_total", "session_duration_seconds", "ping_rtt_seconds"} {
+	for _, name := range []string{"open_sessions", "handshakes_total", "messages_total", "message_bytes_total", "closes_total", "session_duration_seconds", "ping_rtt_seconds", "rechecks_total", "rate_delay_seconds_total"} {
 		if !queried[metricNames+name] {
 			t.Errorf("no panel shows %s", name)
 		}

@@ -21,7 +21,8 @@ type Stream struct {
 	readSize  int             // the most that is read without knowing which frames it has
 	ending    <-chan struct{} // closed when there are no more limits, since the session ends
 	gone      <-chan struct{} // closed when the client is known to have gone
-	ahead     []byte          // what was read and may not pass yet
+	onDelay   func(time.Duration)
+	ahead     []byte // what was read and may not pass yet
 	refused   bool
 	delayed   atomic.Int64 // nanoseconds
 
@@ -33,9 +34,12 @@ type Stream struct {
 
 // NewStream returns a Stream of what s brings. Keepalive learns when the client is held back,
 // and so can't be heard. From when ending is closed there are no limits; a closed gone ends
-// the waiting, too. Not much more than readSize bytes are read before they may pass.
-func NewStream(s stream.Stream, m *Meter, k *ws.Keepalive, readSize int, ending, gone <-chan struct{}) *Stream {
-	return &Stream{Stream: s, meter: m, keepalive: k, readSize: readSize, ending: ending, gone: gone, stopped: make(chan struct{})}
+// the waiting, too. Not much more than readSize bytes are read before they may pass. After
+// each time that the client has been held back, onDelay is called with how long that was.
+func NewStream(s stream.Stream, m *Meter, k *ws.Keepalive, readSize int, ending, gone <-chan struct{}, onDelay func(time.Duration)) *Stream {
+	return &Stream{
+		Stream: s, meter: m, keepalive: k, readSize: readSize, ending: ending, gone: gone, onDelay: onDelay, stopped: make(chan struct{}),
+	}
 }
 
 // Delayed returns how long the client has been held back in all.
@@ -152,7 +156,9 @@ func (s *Stream) pause(d time.Duration) error {
 	begun := time.Now()
 	s.keepalive.Heard() // it is not the client that is silent
 	defer func() {
-		s.delayed.Add(int64(time.Since(begun)))
+		took := time.Since(begun)
+		s.delayed.Add(int64(took))
+		s.onDelay(took)
 		s.keepalive.Listen()
 	}()
 	timer := time.NewTimer(d)

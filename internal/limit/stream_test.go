@@ -20,6 +20,7 @@ type limited struct {
 	client    net.Conn
 	keepalive ws.Keepalive
 	ending    chan struct{}
+	reported  time.Duration
 }
 
 func newLimited(t *testing.T, frames, size Rate) *limited {
@@ -27,7 +28,7 @@ func newLimited(t *testing.T, frames, size Rate) *limited {
 	server, client := net.Pipe()
 	l := &limited{client: client, ending: make(chan struct{})}
 	l.keepalive.Begin(time.Second, 2*time.Second)
-	l.Stream = NewStream(stream.NewConn(server, server, nil, time.Second), NewMeter(frames, size, noPings), &l.keepalive, 4096, l.ending, t.Context().Done())
+	l.Stream = NewStream(stream.NewConn(server, server, nil, time.Second), NewMeter(frames, size, noPings), &l.keepalive, 4096, l.ending, t.Context().Done(), func(d time.Duration) { l.reported += d })
 	t.Cleanup(func() {
 		client.Close()
 		server.Close()
@@ -74,6 +75,9 @@ func TestStreamDelays(t *testing.T) {
 				}
 				if got := l.Delayed(); got < c.took-time.Millisecond || got > c.took+50*time.Millisecond {
 					t.Errorf("delayed for %s, want %s", got, c.took)
+				}
+				if l.reported != l.Delayed() {
+					t.Errorf("%s are reported, want %s", l.reported, l.Delayed())
 				}
 			})
 		})

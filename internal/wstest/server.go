@@ -84,7 +84,7 @@ func (s *Server) Load(t testing.TB, config []byte) {
 // own with and without TLS.
 func Config(t testing.TB, logs, global, site string) []byte {
 	t.Helper()
-	cert, key := certificate()
+	cert, key := Certificate()
 	const head = `{
 		admin off
 		persist_config off

@@ -87,9 +87,9 @@ func AtExit(f func()) { atExit = append(atExit, f) }
 // TempDir is removed when the tests have run.
 var TempDir string
 
-// certificate makes a certificate for 127.0.0.1 and localhost, once, and gives
+// Certificate makes a certificate for 127.0.0.1 and localhost, once, and gives
 // the names of its files.
-var certificate = sync.OnceValues(func() (cert, key string) {
+var Certificate = sync.OnceValues(func() (cert, key string) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)

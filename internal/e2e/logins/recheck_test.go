@@ -18,7 +18,8 @@ type authService struct {
 	*httptest.Server
 	mu       sync.Mutex // guards the following
 	loggedIn map[string]bool
-	status   int // of all answers, if not 0
+	status   int    // of all answers, if not 0
+	expires  string // when logins end
 	asked    []*http.Request
 }
 
@@ -36,10 +37,12 @@ func (a *authService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.asked = append(a.asked, r)
 	user, err := r.Cookie("user")
 	switch {
+	case r.Header.Get("X-Forwarded-Uri") == "/no-socket": // asks where HTTP/3 is
 	case a.status != 0:
 		w.WriteHeader(a.status)
 	case err == nil && a.loggedIn[user.Value]:
 		w.Header().Set("X-User", user.Value)
+		w.Header().Set("X-Expires", a.expires)
 	default:
 		http.Redirect(w, r, "/login", http.StatusFound)
 	}
@@ -49,6 +52,12 @@ func (a *authService) login(user string, in bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.loggedIn[user] = in
+}
+
+func (a *authService) expire(at string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.expires = at
 }
 
 func (a *authService) answer(status int) {

@@ -2,6 +2,8 @@ package passthrough
 
 import (
 	"fmt"
+	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ func onBothModes(t *testing.T, options string, f func(t *testing.T, s *wstest.Se
 	t.Helper()
 	s := wstest.Start(t, fmt.Sprintf(`
 		log
+		metrics /metrics
 		websocket /echo {
 			%s
 		}
@@ -78,6 +81,10 @@ func TestRateKeepsAlive(t *testing.T) {
 		p.Conn.Close()
 		if entry := awaitAccess(t, s, path); entry["closed_by"] != "client" || entry["delayed"].(float64) < 0.4 {
 			t.Errorf("%s: %s: closed by %v after a delay of %v", protocol, path, entry["closed_by"], entry["delayed"])
+		}
+		_, samples := s.Fetch(t, "http1", http.MethodGet, "/metrics")
+		if n := len(regexp.MustCompile(`(?m)^caddy_websocket_rate_delay_seconds_total{.*} .*[1-9]`).FindAllString(samples, -1)); n == 0 {
+			t.Error("the metrics don't count the delay")
 		}
 	})
 }
