@@ -159,7 +159,7 @@ func TestFleetStorageFails(t *testing.T) {
 	}
 	for query, want := range map[string]string{
 		"fleet=yes&mode=echo": `{"error":"fleet 'yes': it must be true or false"}`,
-		"fleet=true":          `{"error":"closing sessions requires a filter, at least one of client_ip, host, mode, path, server, subprotocol, upstream, user_id"}`,
+		"fleet=true":          `{"error":"closing sessions requires a filter, at least one of client_ip, expires_after, expires_at, expires_before, host, mode, path, server, subprotocol, upstream, user_id"}`,
 	} {
 		status, answer, err := node.Call(http.MethodDelete, "/websocket/sessions?"+query, nil)
 		if err != nil || status != http.StatusBadRequest || answer != want+"\n" {
