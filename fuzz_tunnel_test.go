@@ -21,12 +21,13 @@ import (
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/conformance"
 )
 
 // FuzzTunnel feeds both ends of a tunnel anything. Bytes pass as they are, but
 // for Pings of ours between two frames, until a Close frame or a limit.
 func FuzzTunnel(f *testing.F) {
-	seeds := frameSeeds()
+	seeds := conformance.Seeds()
 	for i, seed := range seeds {
 		down := unmasked(seeds[len(seeds)-1-i])
 		f.Add(seed, down, []byte{0}, uint16(0), i%2 == 0)
@@ -59,10 +60,10 @@ func FuzzTunnel(f *testing.F) {
 func feed(client, app *tunnelEnd, up, down, sizes []byte) {
 	ends := []struct {
 		conn net.Conn
-		in   *piecesStream
-	}{{client, &piecesStream{in: up, sizes: sizes}}, {app, &piecesStream{in: down, sizes: sizes}}}
+		in   *wstest.Pieces
+	}{{client, &wstest.Pieces{In: up, Sizes: sizes}}, {app, &wstest.Pieces{In: down, Sizes: sizes}}}
 	piece := make([]byte, 256)
-	for turn := 0; len(ends[0].in.in)+len(ends[1].in.in) > 0; turn++ {
+	for turn := 0; len(ends[0].in.In)+len(ends[1].in.In) > 0; turn++ {
 		for _, end := range ends {
 			if n, err := end.in.Read(piece); err == nil {
 				_, _ = end.conn.Write(piece[:n])

@@ -407,14 +407,14 @@ type tally struct {
 	received, sent counts
 }
 
-// counts are the values of a traffic at one moment.
+// counts are the values of a [ws.Traffic] at one moment.
 type counts struct {
 	messages, bytes int64
 }
 
-func (c *counts) add(t *traffic) {
-	c.messages += t.messages.Load()
-	c.bytes += t.bytes.Load()
+func (c *counts) add(t *ws.Traffic) {
+	c.messages += t.Messages()
+	c.bytes += t.Bytes()
 }
 
 func (t *tally) add(s *session) {

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-21dbdb71/caddy-websocket/console"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/echo"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/limit"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/origin"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
@@ -333,16 +334,16 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 		}
 		return s.passthrough(w, r, next)
 	}
-	var e *echo
+	var c *echo.Conn
 	onOwnStack(func() {
 		if s, err = h.admit(w.Header(), r); err == nil {
-			e, err = s.accept(w, r)
+			c, err = s.accept(w, r)
 		}
 	})
 	if err != nil {
 		return err
 	}
-	e.serve()
+	s.echo(c)
 	return nil
 }
 

@@ -56,7 +56,7 @@ func (t *tunnel) pass(r ws.Scanned) error {
 	}
 	err := t.write(r.Pass, t.down.WithinFrame(), t.down.Closed)
 	if err == nil {
-		t.sent.set(t.down.Messages, t.down.Bytes)
+		t.sent.Set(t.down.Messages, t.down.Bytes)
 	}
 	return err
 }

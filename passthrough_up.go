@@ -42,7 +42,7 @@ func (t *tunnel) follow(p []byte) ([]byte, error) {
 	closedBefore := t.up.Closed
 	r := t.up.Scan(p)
 	if !t.refused {
-		t.received.set(t.up.Messages, t.up.Bytes)
+		t.received.Set(t.up.Messages, t.up.Bytes)
 	}
 	if t.refused {
 		r.Pass = nil

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -76,22 +75,6 @@ func splitHost(value string) (host, port string) {
 		host = strings.Trim(value, "[]")
 	}
 	return strings.ToLower(host), port
-}
-
-// A traffic counts the messages of one direction and their payload bytes: after
-// decompression in echo, as on the wire in passthrough.
-type traffic struct {
-	messages, bytes atomic.Int64
-}
-
-func (t *traffic) add(messages, bytes int) {
-	t.messages.Add(int64(messages))
-	t.bytes.Add(int64(bytes))
-}
-
-func (t *traffic) set(messages, bytes int64) {
-	t.messages.Store(messages)
-	t.bytes.Store(bytes)
 }
 
 // An agreement is what the response to a handshake has settled.
@@ -178,10 +161,10 @@ func (s *session) report() []field {
 		{"compression", agreed.compression},
 		{"origin", s.handshake.origin},
 		{"supervised", unsupervised == nil},
-		{"messages_received", s.received.messages.Load()},
-		{"messages_sent", s.sent.messages.Load()},
-		{"bytes_received", s.received.bytes.Load()},
-		{"bytes_sent", s.sent.bytes.Load()},
+		{"messages_received", s.received.Messages()},
+		{"messages_sent", s.sent.Messages()},
+		{"bytes_received", s.received.Bytes()},
+		{"bytes_sent", s.sent.Bytes()},
 		{"pings_sent", int64(s.keepalive.pings.Load())},
 		{"delayed", s.delayed()},
 		{"expires_at", formatExpiry(s.expiresAt())},

@@ -41,7 +41,7 @@ type session struct {
 	// unsupervised says why not all frames are seen.
 	unsupervised atomic.Pointer[string]
 
-	received, sent traffic // from and to the client
+	received, sent ws.Traffic // from and to the client: after decompression in echo, as on the wire in passthrough
 }
 
 // metered returns a stream with the limits on what the client may send, if there are any.

@@ -246,10 +246,10 @@ func pipeSession(t *testing.T, s *session, server, client net.Conn) *wstest.Peer
 	go func() {
 		defer close(done)
 		defer s.finish()
-		s.beginEcho(&accepted{
+		s.echo(s.beginEcho(&accepted{
 			stream:  stream.NewConn(server, server, nil, time.Duration(s.handler.WriteTimeout)),
 			deflate: s.handler.Compression == "on",
-		}).serve()
+		}))
 	}()
 	t.Cleanup(func() {
 		client.Close()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -135,4 +137,29 @@ func memory(b testing.TB, p *wstest.Process) (resident, live int64) {
 	}
 	stats := p.MemStats(b)
 	return pages * int64(os.Getpagesize()), int64(stats.HeapAlloc + stats.StackInuse)
+}
+
+// BenchmarkHandshake opens and closes a socket, client included.
+func BenchmarkHandshake(b *testing.B) {
+	gorilla := httptest.NewServer(http.HandlerFunc(wstest.EchoWithGorilla))
+	b.Cleanup(gorilla.Close)
+	for _, server := range []struct{ name, addr string }{
+		{"module", wstest.Start(b, "websocket").Plain},
+		{"gorilla", gorilla.Listener.Addr().String()},
+	} {
+		b.Run(server.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				conn, _, err := websocket.DefaultDialer.Dial("ws://"+server.addr, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""))
+				if _, err := io.Copy(io.Discard, conn.NetConn()); err != nil {
+					b.Fatal(err)
+				}
+				conn.Close()
+			}
+		})
+	}
 }

@@ -1,4 +1,4 @@
-package caddywebsocket
+package echo
 
 import (
 	"compress/flate"
@@ -47,23 +47,23 @@ var (
 // deflated echoes a compressed message and compresses the reply. No window is kept between
 // messages in either direction, so a socket without a message in flight costs no more
 // than an uncompressed one.
-func (e *echo) deflated(h ws.Header, n int) error {
-	e.in.BeginPayload(h, n)
-	c := &compressed{echo: e, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(e.handler.buffers.Initial())}
-	defer c.gathered.Release()
-	if c.err = c.gather(); c.err != nil {
-		return c.inflate()
+func (c *Conn) deflated(h ws.Header, n int) error {
+	c.In.BeginPayload(h, n)
+	in := &compressed{Conn: c, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(c.Buffers.Initial())}
+	defer in.gathered.Release()
+	if in.err = in.gather(); in.err != nil {
+		return in.inflate()
 	}
-	m := e.beginReply(byte(h.Opcode) | ws.RSV1Bit)
+	m := c.beginReply(byte(h.Opcode) | ws.RSV1Bit)
 	m.drop = len(flushMarker)
 	defer m.Release()
 	defer m.putDeflater()
-	c.to = m
-	if err := c.inflate(); err != nil {
+	in.to = m
+	if err := in.inflate(); err != nil {
 		return err
 	}
-	c.gathered.Release()
-	e.received.add(1, 0)
+	in.gathered.Release()
+	c.Received.Add(1, 0)
 	return m.send(ws.FinBit)
 }
 
@@ -76,15 +76,15 @@ var (
 // A compressed reads the payload of a compressed message, over all its frames, followed by
 // deflateTail. It receives up to a block before it inflates that.
 type compressed struct {
-	*echo
+	*Conn
 	opcode   ws.Opcode
 	fin      bool // the current frame is the last
 	gathered ws.GrowingBuffer
-	ahead    []byte    // bytes that have been received and not yet inflated
-	inTail   bool      // ahead is part of deflateTail
-	to       *outgoing // the reply; nil while the message is only checked
-	err      error     // the error of the socket, to be returned after ahead
-	failed   bool      // err has been returned
+	ahead    []byte // bytes that have been received and not yet inflated
+	inTail   bool   // ahead is part of deflateTail
+	to       *reply // the reply; nil while the message is only checked
+	err      error  // the error of the socket, to be returned after ahead
+	failed   bool   // err has been returned
 }
 
 // gather receives a block of the message, or less at its end or before an error.
@@ -95,19 +95,19 @@ func (c *compressed) gather() (err error) {
 	for checked := 0; !c.complete() && (!g.Full() || g.From != ws.Blocks); {
 		// The rest may never come, and an error should not go unnoticed until then. The
 		// factor keeps a message in many pieces from being inflated for each.
-		if !c.in.More() && c.to == nil && g.N > 16*checked {
+		if !c.In.More() && c.to == nil && g.N > 16*checked {
 			checked = g.N
 			if err := c.check(); err != nil {
 				return err
 			}
 		}
 		switch {
-		case c.in.Remaining == 0:
+		case c.In.Remaining == 0:
 			h, n, err := c.nextData()
 			if err != nil {
 				return err
 			}
-			c.in.BeginPayload(h, n)
+			c.In.BeginPayload(h, n)
 			c.fin = h.Fin
 		case g.Full():
 			limit := mediumBlocks
@@ -116,7 +116,7 @@ func (c *compressed) gather() (err error) {
 			}
 			g.Grow(limit)
 		default:
-			n, err := c.in.ReadPayload(g.Buf.P[g.N:])
+			n, err := c.In.ReadPayload(g.Buf.P[g.N:])
 			if err != nil {
 				return err
 			}
@@ -127,7 +127,7 @@ func (c *compressed) gather() (err error) {
 }
 
 // complete reports whether the whole message has been received.
-func (c *compressed) complete() bool { return c.fin && c.in.Remaining == 0 }
+func (c *compressed) complete() bool { return c.fin && c.In.Remaining == 0 }
 
 // check returns the error in the part of the message that has been received, if any.
 func (c *compressed) check() error {
@@ -237,7 +237,7 @@ func (c *compressed) fill() error {
 }
 
 // compress adds p to a compressed reply.
-func (m *outgoing) compress(p []byte, last bool) error {
+func (m *reply) compress(p []byte, last bool) error {
 	m.countReceived(len(p))
 	if m.deflater == nil {
 		m.deflater = deflaters.Get().(*klauspost.Writer)
@@ -256,7 +256,7 @@ func (m *outgoing) compress(p []byte, last bool) error {
 }
 
 // Write adds compressed bytes to the reply. It is called by the deflater.
-func (m *outgoing) Write(p []byte) (int, error) {
+func (m *reply) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		room, err := m.room()
 		if err != nil {
@@ -270,7 +270,7 @@ func (m *outgoing) Write(p []byte) (int, error) {
 }
 
 // endBlock flushes the deflater and returns it to its pool.
-func (m *outgoing) endBlock() error {
+func (m *reply) endBlock() error {
 	if m.deflater == nil {
 		return nil
 	}
@@ -278,7 +278,7 @@ func (m *outgoing) endBlock() error {
 	return m.deflater.Flush()
 }
 
-func (m *outgoing) putDeflater() {
+func (m *reply) putDeflater() {
 	if m.deflater != nil {
 		deflaters.Put(m.deflater)
 		m.deflater = nil
@@ -287,13 +287,13 @@ func (m *outgoing) putDeflater() {
 
 // pause releases the deflater and a long buffer before the handler waits for the client
 // in the middle of a message.
-func (m *outgoing) pause() error {
+func (m *reply) pause() error {
 	if err := m.endBlock(); err != nil || m.N <= ws.Blocks.Size {
 		return err
 	}
 	if err := m.send(0); err != nil {
 		return err
 	}
-	m.Exchange(m.handler.buffers.Initial())
+	m.Exchange(m.Buffers.Initial())
 	return nil
 }

@@ -1,4 +1,4 @@
-package caddywebsocket
+package echo
 
 import (
 	"github.com/klauspost/compress/flate"
@@ -6,10 +6,10 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// An outgoing is a reply that is being written, with room for a frame header in front.
+// A reply is being written, with room for a frame header in front.
 // Its buffer starts at the size of the receive buffer and grows as the message arrives.
-type outgoing struct {
-	*echo
+type reply struct {
+	*Conn
 	ws.GrowingBuffer
 	firstByte byte // the first byte of the next frame, without the FIN bit
 	drop      int  // the number of bytes at the end of the message that are not sent
@@ -20,15 +20,15 @@ type outgoing struct {
 
 // beginReply begins a reply. The first byte of its first frame is given without the FIN
 // bit.
-func (e *echo) beginReply(firstByte byte) *outgoing {
-	e.reply = outgoing{echo: e, GrowingBuffer: ws.NewGrowingBuffer(e.handler.buffers.Initial()), firstByte: firstByte}
-	e.reply.N = ws.MaxServerHeader
-	return &e.reply
+func (c *Conn) beginReply(firstByte byte) *reply {
+	c.reply = reply{Conn: c, GrowingBuffer: ws.NewGrowingBuffer(c.Buffers.Initial()), firstByte: firstByte}
+	c.reply.N = ws.MaxServerHeader
+	return &c.reply
 }
 
 // room returns the unused part of the buffer, which is never empty: a full buffer is
 // exchanged for a larger one, and one of a block or more is sent as a frame first.
-func (m *outgoing) room() ([]byte, error) {
+func (m *reply) room() ([]byte, error) {
 	if m.Full() {
 		most := ws.Blocks
 		if m.deflater != nil {
@@ -45,20 +45,20 @@ func (m *outgoing) room() ([]byte, error) {
 }
 
 // countReceived counts n bytes of the message, uncompressed, as received.
-func (m *outgoing) countReceived(n int) {
-	m.received.add(0, n)
+func (m *reply) countReceived(n int) {
+	m.Received.Add(0, n)
 	m.uncounted += n
 }
 
 // send sends the contents of the buffer as one frame; finBit is ws.FinBit for the last
 // frame of the message, else 0.
-func (m *outgoing) send(finBit byte) error {
+func (m *reply) send(finBit byte) error {
 	size := m.N - m.drop - ws.MaxServerHeader
 	frame := m.Buf.P[ws.MaxServerHeader-ws.HeaderLen(size) : m.N-m.drop]
 	ws.AppendHeader(frame[:0], finBit|m.firstByte, size)
-	m.sent.add(int(finBit/ws.FinBit), m.uncounted)
+	m.Sent.Add(int(finBit/ws.FinBit), m.uncounted)
 	m.uncounted = 0
-	if err := m.out.Send(frame, m.in.More()); err != nil {
+	if err := m.Out.Send(frame, m.In.More()); err != nil {
 		return err
 	}
 	m.firstByte = byte(ws.OpContinuation)

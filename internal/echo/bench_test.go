@@ -1,4 +1,4 @@
-package caddywebsocket
+package echo
 
 import (
 	"bufio"
@@ -12,7 +12,6 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
@@ -42,13 +41,22 @@ func BenchmarkEcho(b *testing.B) {
 	}
 }
 
-func echoLoop(stream *loopStream) {
-	h := &Handler{BufferSize: defaultBufferSize, buffers: ws.NewBufferPool(defaultBufferSize + ws.MaxHeader)}
-	s := newSession(h, httptest.NewRequest("GET", "/", nil))
-	s.stream = stream
-	s.out.Begin(stream, &s.keepalive.Keepalive, nil, nil)
-	_ = newEcho(s, true).messages()
+// newConn returns a Conn that reads from in and writes to out.
+func newConn(in ws.Input, out io.Writer, deflate bool) *Conn {
+	var keepalive ws.Keepalive
+	c := &Conn{
+		Out: new(ws.Writer), Buffers: ws.NewBufferPool(bufferSize + ws.MaxHeader), Pong: func([]byte) {},
+		Received: new(ws.Traffic), Sent: new(ws.Traffic),
+	}
+	c.Out.Begin(out, &keepalive, nil, nil)
+	c.In = ws.NewReader(in, &keepalive, c.Buffers, c.Out.Flush, deflate)
+	return c
 }
+
+// bufferSize is the default of buffer_size, in bytes.
+const bufferSize = 4 << 10
+
+func echoLoop(stream *loopStream) { _ = newConn(stream, stream, true).Messages() }
 
 // BenchmarkEchoCompressed is the same for compressed messages, whose sizes are
 // those before compression. It shows what part of that comes back.
@@ -90,7 +98,6 @@ func echoGorilla(w http.ResponseWriter, r *http.Request) {
 
 // A loopStream has one message come in again and again.
 type loopStream struct {
-	stream.Stream
 	message []byte
 	at      int
 	left    int
@@ -139,29 +146,4 @@ type loopHijacker struct {
 
 func (h loopHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
-}
-
-// BenchmarkHandshake opens and closes a socket, client included.
-func BenchmarkHandshake(b *testing.B) {
-	gorilla := httptest.NewServer(http.HandlerFunc(echoGorilla))
-	b.Cleanup(gorilla.Close)
-	for _, server := range []struct{ name, addr string }{
-		{"module", wstest.Start(b, "websocket").Plain},
-		{"gorilla", gorilla.Listener.Addr().String()},
-	} {
-		b.Run(server.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				conn, _, err := websocket.DefaultDialer.Dial("ws://"+server.addr, nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""))
-				if _, err := io.Copy(io.Discard, conn.NetConn()); err != nil {
-					b.Fatal(err)
-				}
-				conn.Close()
-			}
-		})
-	}
 }

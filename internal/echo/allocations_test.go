@@ -1,6 +1,6 @@
 //go:build !race
 
-package caddywebsocket
+package echo
 
 import "testing"
 

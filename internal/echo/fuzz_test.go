@@ -1,4 +1,4 @@
-package caddywebsocket
+package echo
 
 import (
 	"bufio"
@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,9 +16,9 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/conformance"
 )
 
 // stricter are the reasons for which this module ends a socket that gorilla
@@ -42,7 +41,7 @@ type reading struct {
 // FuzzGorilla holds what is read from a client's bytes against what gorilla's
 // parser, which has nothing in common with this module's, reads from them.
 func FuzzGorilla(f *testing.F) {
-	for _, seed := range frameSeeds() {
+	for _, seed := range conformance.Seeds() {
 		f.Add(seed, []byte{0}, false)
 		f.Add(seed, []byte{250, 3}, true)
 	}
@@ -104,16 +103,12 @@ func verdictOf(err error) string {
 // readOurs reads a stream that comes in pieces of the given sizes.
 func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
 	t.Helper()
-	h := &Handler{BufferSize: minBufferSize, buffers: ws.NewBufferPool(minBufferSize + ws.MaxHeader)}
-	in := &piecesStream{in: stream, sizes: sizes}
-	session := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
-	session.stream = in
-	session.out.Begin(in, &session.keepalive.Keepalive, nil, nil)
-	e := newEcho(session, deflate)
-	r := reading{err: e.messages()}
-	_ = e.out.Flush()
-	e.in.Release()
-	for _, reply := range repliesIn(t, in.out.Bytes()) {
+	in := &wstest.Pieces{In: stream, Sizes: sizes}
+	c := newConn(in, in, deflate)
+	r := reading{err: c.Messages()}
+	_ = c.Out.Flush()
+	c.In.Release()
+	for _, reply := range wstest.Replies(t, in.Out.Bytes()) {
 		if ping, ok := strings.CutPrefix(reply, "pong "); ok {
 			r.pings = append(r.pings, ping)
 		} else {
@@ -123,85 +118,16 @@ func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
 	return r
 }
 
-// A piecesStream has bytes come in in pieces and keeps what goes out.
-type piecesStream struct {
-	stream.Stream
-	in    []byte
-	sizes []byte
-	reads int
-	out   bytes.Buffer
-}
-
-func (s *piecesStream) Wait() error { return nil }
-
-func (s *piecesStream) Read(p []byte) (int, error) {
-	if len(s.in) == 0 {
-		return 0, io.EOF
-	}
-	n := len(s.in)
-	if len(s.sizes) > 0 {
-		n = min(n, 1+int(s.sizes[s.reads%len(s.sizes)]))
-		s.reads++
-	}
-	n = copy(p, s.in[:n])
-	s.in = s.in[n:]
-	return n, nil
-}
-
-func (s *piecesStream) Write(p []byte) (int, error) { return s.out.Write(p) }
-
-// repliesIn takes a server's frames apart: each message, each Pong and each
-// Close, in the order in which they end.
-func repliesIn(t *testing.T, sent []byte) []string {
-	t.Helper()
-	p := wstest.NewPeer(t, "replies", struct {
-		io.Reader
-		io.WriteCloser
-	}{Reader: bytes.NewReader(sent)})
-	var replies []string
-	var message []byte
-	var first byte
-	for {
-		f, err := p.TryReadFrame()
-		if err == io.EOF {
-			return replies
-		}
-		if err != nil {
-			t.Fatalf("%x is cut within a frame: %v", sent, err)
-		}
-		switch f.Opcode() {
-		case ws.OpPong:
-			replies = append(replies, "pong "+string(f.Payload))
-			continue
-		case ws.OpClose:
-			replies = append(replies, "close "+string(f.Payload))
-			continue
-		case ws.OpContinuation:
-			if first == 0 || f.First&ws.RSVBits != 0 {
-				t.Fatalf("%x: bad continuation %#x", sent, f.First)
-			}
-		default:
-			if first != 0 {
-				t.Fatalf("%x: message in a message", sent)
-			}
-			first = f.First
-		}
-		message = append(message, f.Payload...)
-		if f.First&ws.FinBit == 0 {
-			continue
-		}
-		if first&ws.RSV1Bit != 0 {
-			message = []byte(wstest.Inflate(t, message))
-		}
-		replies = append(replies, strconv.Itoa(int(first&0xf))+" "+string(message))
-		message, first = nil, 0
-	}
-}
-
 // readGorilla reads a stream as gorilla's server does.
 func readGorilla(t *testing.T, stream []byte, deflate bool) (r reading) {
 	t.Helper()
-	request := http1Request(&http.Request{ProtoMajor: 2}, deflate)
+	header := http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
+	}
+	if deflate {
+		header.Set("Sec-WebSocket-Extensions", ws.DeflateExtension)
+	}
+	request := &http.Request{Method: http.MethodGet, Header: header}
 	w := &gorillaConn{Reader: bytes.NewReader(stream)}
 	conn, err := (&websocket.Upgrader{EnableCompression: deflate}).Upgrade(w, request, nil)
 	if err != nil {

@@ -1,0 +1,148 @@
+// Package echo sends the messages of a WebSocket client back, with the same type and the
+// same bytes.
+package echo
+
+import (
+	"fmt"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+)
+
+// A Conn is an open socket. All fields must be set before Messages is called.
+type Conn struct {
+	In      *ws.Reader
+	Out     *ws.Writer
+	Buffers *ws.BufferPool // of In
+	Limit   int64          // the longest message, in bytes, after decompression; 0: no limit
+	Pong    func(payload []byte)
+	// Received and Sent count messages and their bytes, uncompressed.
+	Received, Sent *ws.Traffic
+
+	reply reply // to the current message in long or deflated
+}
+
+// Messages echoes messages until an error ends the socket, and returns that. It answers
+// Pings, but not the Close frame, for which it returns a [*ws.PeerCloseError].
+func (c *Conn) Messages() error {
+	for {
+		h, n, err := c.nextData()
+		if err != nil {
+			return err
+		}
+		switch {
+		case h.RSV == ws.RSV1Bit:
+			err = c.deflated(h, n)
+		case h.Fin && c.In.Fits(h, n):
+			err = c.short(h, n)
+		default:
+			err = c.long(h, n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// nextData returns the header of the next data frame and its length. It answers the
+// control frames before it.
+func (c *Conn) nextData() (ws.Header, int, error) {
+	for {
+		h, n, err := c.In.NextHeader()
+		if err != nil || !h.Opcode.IsControl() {
+			return h, n, err
+		}
+		payload, err := c.In.PeekPayload(h, n, nil)
+		if err != nil {
+			return h, n, err
+		}
+		switch h.Opcode {
+		case ws.OpClose:
+			return h, n, ws.ParseClose(payload)
+		case ws.OpPing:
+			err = c.sendBack(ws.FinBit|byte(ws.OpPong), n, len(payload))
+		default: // a Pong
+			c.Pong(payload)
+			c.In.Skip(n + len(payload))
+		}
+		if err != nil {
+			return h, n, err
+		}
+	}
+}
+
+// checkSize checks that a message of size bytes may grow by more bytes.
+func (c *Conn) checkSize(size, more int64) error {
+	if c.Limit > 0 && more > c.Limit-size {
+		return &ws.CloseError{Code: websocket.CloseMessageTooBig, Reason: fmt.Sprintf("message of more than %d bytes", c.Limit)}
+	}
+	return nil
+}
+
+// short echoes a message that consists of one frame and fits in the receive buffer.
+func (c *Conn) short(h ws.Header, n int) error {
+	if err := c.checkSize(0, h.Length); err != nil {
+		return err
+	}
+	text := ws.NewTextChecker(h.Opcode)
+	payload, err := c.In.PeekPayload(h, n, text)
+	if err != nil {
+		return err
+	}
+	if text != nil && !text.Complete() {
+		return ws.ErrInvalidUTF8
+	}
+	c.Received.Add(1, len(payload))
+	c.Sent.Add(1, len(payload))
+	return c.sendBack(ws.FinBit|byte(h.Opcode), n, len(payload))
+}
+
+// sendBack sends the frame that is in the receive buffer back without copying it.
+func (c *Conn) sendBack(firstByte byte, n, size int) error {
+	frame := c.In.Reply(firstByte, n, size)
+	return c.Out.Send(frame, c.In.More())
+}
+
+// long echoes a message that has several frames or doesn't fit in the receive buffer: in
+// one frame if it is no longer than ws.BlockPayload, else in several.
+func (c *Conn) long(h ws.Header, n int) error {
+	m := c.beginReply(byte(h.Opcode))
+	defer m.Release()
+	text := ws.NewTextChecker(h.Opcode)
+	var size int64
+	for {
+		if err := c.checkSize(size, h.Length); err != nil {
+			return err
+		}
+		size += h.Length
+		c.In.BeginPayload(h, n)
+		for c.In.Remaining > 0 {
+			room, err := m.room()
+			if err != nil {
+				return err
+			}
+			k, err := c.In.ReadPayload(room)
+			if err != nil {
+				return err
+			}
+			if text != nil && !text.Write(room[:k]) {
+				return ws.ErrInvalidUTF8
+			}
+			m.N += k
+			m.countReceived(k)
+		}
+		if h.Fin {
+			break
+		}
+		var err error
+		if h, n, err = c.nextData(); err != nil {
+			return err
+		}
+	}
+	if text != nil && !text.Complete() {
+		return ws.ErrInvalidUTF8
+	}
+	c.Received.Add(1, 0)
+	return m.send(ws.FinBit)
+}
