@@ -18,7 +18,7 @@ func TestFilterHost(t *testing.T) {
 		{"::1", "8443", "::1", true},
 		{"::1", "8443", "[::1]:443", false},
 	} {
-		s := &session{handshake: handshake{host: c.host, port: c.port}}
+		s := &session{handshake: requestInfo{host: c.host, port: c.port}}
 		value, err := parseHost(c.filter)
 		if got := s.hasHost(value); err != nil || got != c.want {
 			t.Errorf("%s of %s port %s: %t, %v, want %t", c.filter, c.host, c.port, got, err, c.want)

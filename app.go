@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/routes"
 )
 
 func init() {
@@ -76,14 +78,14 @@ func (a *app) Start() error {
 	places := handlersOf(a.ctx)
 	metrics.expect(places)
 	for _, place := range places {
-		switch h := place.handler.(type) {
+		switch h := place.Handler.(type) {
 		case *reverseproxy.Handler:
-			if place.supervised && h.StreamCloseDelay == 0 {
+			if place.Supervised && h.StreamCloseDelay == 0 {
 				h.StreamCloseDelay = survival
 				survivors++
 			}
 		case *Handler:
-			h.connections.CountTogether(limits.At(place.name))
+			h.connections.CountTogether(limits.At(place.Name))
 		}
 	}
 	if survivors > 0 {
@@ -124,7 +126,7 @@ func newInventory(ctx caddy.Context) *inventory {
 	v := &inventory{handlers: make(map[*Handler]bool), upstreams: make(map[string]bool), scopes: make(map[scope]bool)}
 	places := handlersOf(ctx)
 	for _, place := range places {
-		switch h := place.handler.(type) {
+		switch h := place.Handler.(type) {
 		case *Handler:
 			v.handlers[h] = true
 		case *reverseproxy.Handler:
@@ -172,7 +174,7 @@ func (v *inventory) lacks(s *session) bool {
 	if !v.dynamic && !v.upstreams[s.upstream] {
 		return true
 	}
-	return !slices.ContainsFunc(v.servers, func(srv *caddyhttp.Server) bool { return servesHost(srv, s.handshake.host) })
+	return !slices.ContainsFunc(v.servers, func(srv *caddyhttp.Server) bool { return routes.ServesHost(srv, s.handshake.host) })
 }
 
 // reconcile plans the end of the sessions of earlier configs that have nothing left
@@ -192,6 +194,100 @@ func (s *session) reconcile(v *inventory) {
 		return
 	}
 	s.planReload()
+}
+
+// httpApp returns the HTTP app of a config, nil if it has none.
+func httpApp(ctx caddy.Context) *caddyhttp.App {
+	module, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil
+	}
+	app, _ := module.(*caddyhttp.App)
+	return app
+}
+
+// handlersOf returns all handlers in the routes of a config's HTTP servers.
+func handlersOf(ctx caddy.Context) []routes.Place {
+	app := httpApp(ctx)
+	if app == nil {
+		return nil
+	}
+	return routes.Of(app, func(handler caddyhttp.MiddlewareHandler) bool {
+		h, ok := handler.(*Handler)
+		return ok && h.Mode == modePassthrough
+	})
+}
+
+// maxRetained is how many earlier configs the open sockets may keep in memory. A socket
+// keeps all of the config under which its handler runs, and some setups reload every
+// minute.
+const maxRetained = 100
+
+// A retention is what the registry knows about a config that was replaced. The registry's
+// lock guards it.
+type retention struct {
+	sessions int  // that are open
+	ended    bool // the end of all of them is planned, because there are newer ones enough
+}
+
+// retainLocked counts a session whose config was replaced.
+func (g *registry) retainLocked(s *session) {
+	config := &s.handler.app.retention
+	if config.sessions++; config.sessions == 1 {
+		g.retained = append(g.retained, s.handler.app)
+		g.limitRetainedLocked()
+	}
+	if config.ended {
+		s.planReload()
+	}
+}
+
+// releaseLocked is retainLocked's counterpart.
+func (g *registry) releaseLocked(s *session) {
+	config := &s.handler.app.retention
+	if config.sessions--; config.sessions == 0 {
+		at := slices.Index(g.retained, s.handler.app)
+		g.retained = slices.Delete(g.retained, at, at+1)
+	}
+}
+
+// limitRetainedLocked plans the end of the sessions of the oldest configs, if there are
+// more than maxRetained.
+func (g *registry) limitRetainedLocked() {
+	for _, a := range g.retained[:max(0, len(g.retained)-maxRetained)] {
+		if a.retention.ended {
+			continue
+		}
+		a.retention.ended = true
+		for h, list := range g.byHandler {
+			if h.app != a {
+				continue
+			}
+			for s := range list {
+				s.planReload()
+			}
+		}
+	}
+}
+
+// retainedConfigs returns how many earlier configs open sessions keep in memory.
+func (g *registry) retainedConfigs() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.retained)
+}
+
+// reloadWait is how long sockets that a reload ends stay open at most, unless close_delay
+// says otherwise.
+const reloadWait = 10 * time.Second
+
+// planReload plans the end of a session that can't go on under a newer config.
+func (s *session) planReload() {
+	wait := reloadWait
+	if delay := time.Duration(s.handler.CloseDelay); delay > 0 {
+		wait = delay
+	}
+	s.plan(spreadOver(wait), s.handler.ending(byReload))
 }
 
 // Interface guards

@@ -16,8 +16,8 @@ func TestPlaces(t *testing.T) {
 		t.Helper()
 		wstest.Start(t, site)
 		for _, place := range handlersOf(activeContext()) {
-			if _, ok := place.handler.(*Handler); ok {
-				names = append(names, place.name)
+			if _, ok := place.Handler.(*Handler); ok {
+				names = append(names, place.Name)
 			}
 		}
 		return names
@@ -53,7 +53,7 @@ func TestInventory(t *testing.T) {
 		"respond 204": true,
 	} {
 		wstest.Start(t, site)
-		s := &session{handler: &Handler{Mode: modePassthrough}, upstream: address, handshake: handshake{host: "localhost"}}
+		s := &session{handler: &Handler{Mode: modePassthrough}, upstream: address, handshake: requestInfo{host: "localhost"}}
 		if got := newInventory(activeContext()).lacks(s); got != want {
 			t.Errorf("%q: lacks is %t, want %t", site, got, want)
 		}

@@ -3,7 +3,6 @@ package caddywebsocket
 import (
 	"bufio"
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -13,119 +12,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
-
-// isHandshake reports whether r attempts a WebSocket handshake: an upgrade on
-// HTTP/1.1 (RFC 6455 §4.1), Extended CONNECT on HTTP/2 (RFC 8441 §4) and HTTP/3
-// (RFC 9220 §3).
-func isHandshake(r *http.Request) bool {
-	if r.ProtoMajor == 1 {
-		return httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") &&
-			httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket")
-	}
-	protocol, ok := connectProtocol(r)
-	return ok && r.Method == http.MethodConnect && protocol == "websocket"
-}
-
-// checkHandshake refuses an attempted handshake that two servers could read
-// differently, and for echo whatever breaks RFC 6455 §4.2.1. In passthrough the
-// rest is the application's to judge. The error carries the status of the answer,
-// for which answer gets the headers.
-func (h *Handler) checkHandshake(answer http.Header, r *http.Request) error {
-	if r.ProtoMajor == 1 {
-		if r.Method != http.MethodGet {
-			answer.Set("Allow", http.MethodGet)
-			return refusal(http.StatusMethodNotAllowed, "method is %s, not GET", r.Method)
-		}
-		if r.ProtoMinor < 1 {
-			return refusal(http.StatusBadRequest, "HTTP version is 1.0, not 1.1 or higher")
-		}
-		for _, name := range handshakeFields {
-			if httpguts.HeaderValuesContainsToken(r.Header["Connection"], name) {
-				return refusal(http.StatusBadRequest, "Connection names %s, which a proxy would remove for that", name)
-			}
-		}
-	}
-	if hasContent(r) {
-		if r.ProtoMajor == 1 {
-			answer.Set("Connection", "close") // or the server would wait for the body
-		}
-		return refusal(http.StatusBadRequest, "request has a body or a length")
-	}
-	if h.Mode == modeEcho {
-		return checkEchoHandshake(answer, r)
-	}
-	for _, name := range []string{"Sec-WebSocket-Key", "Sec-WebSocket-Version"} {
-		if values := r.Header[http.CanonicalHeaderKey(name)]; len(values) > 1 {
-			return refusal(http.StatusBadRequest, "%s is given more than once: %q", name, values)
-		}
-	}
-	return nil
-}
-
-// handshakeFields are the fields of a handshake that are meant for the server at
-// its end. A client must not name them in Connection, and a proxy removes what is
-// named there (RFC 9110 §7.6.1): the server behind it would see another handshake
-// than the one that is checked here.
-var handshakeFields = []string{
-	"Host", "Origin", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions",
-}
-
-// checkEchoHandshake checks what the server that accepts a socket has to.
-func checkEchoHandshake(answer http.Header, r *http.Request) error {
-	if version := r.Header["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
-		answer["Sec-WebSocket-Version"] = []string{"13"}
-		if r.ProtoMajor == 1 { // RFC 9110 §15.5.22; other versions forbid it
-			answer.Set("Connection", "Upgrade")
-			answer.Set("Upgrade", "websocket")
-		}
-		return refusal(http.StatusUpgradeRequired, "Sec-WebSocket-Version is %q, not 13", version)
-	}
-	if r.ProtoMajor == 1 {
-		key := r.Header["Sec-Websocket-Key"]
-		if len(key) != 1 || !validKey(key[0]) {
-			return refusal(http.StatusBadRequest, "Sec-WebSocket-Key is %q, not 16 bytes in base64", key)
-		}
-	}
-	if _, err := offeredSubprotocols(r.Header); err != nil {
-		return refusal(http.StatusBadRequest, "Sec-WebSocket-Protocol: %v", err)
-	}
-	if _, err := ws.ParseExtensions(r.Header["Sec-Websocket-Extensions"]); err != nil {
-		return refusal(http.StatusBadRequest, "Sec-WebSocket-Extensions: %v", err)
-	}
-	return nil
-}
-
-// refusal is an error that answers a handshake with status.
-func refusal(status int, format string, args ...any) error {
-	return caddyhttp.Error(status, fmt.Errorf("refusing handshake: "+format, args...))
-}
-
-func validKey(key string) bool {
-	decoded, err := base64.StdEncoding.DecodeString(key)
-	return err == nil && len(decoded) == 16
-}
-
-// offeredSubprotocols lists what the client offers, in its order of preference.
-// Several headers are one list (RFC 6455 §11.3.4).
-func offeredSubprotocols(h http.Header) ([]string, error) {
-	names := ws.ListElements(h["Sec-Websocket-Protocol"])
-	seen := make(map[string]bool, len(names))
-	for _, name := range names {
-		if !httpguts.ValidHeaderFieldName(name) { // a token, as a field name is
-			return nil, fmt.Errorf("%q is not a token", name)
-		}
-		if seen[name] {
-			return nil, fmt.Errorf("%q is given more than once", name)
-		}
-		seen[name] = true
-	}
-	return names, nil
-}
 
 // An accepted is what a handshake came to.
 type accepted struct {

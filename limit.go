@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/limit"
@@ -69,4 +71,98 @@ func tooMany(exceeded *limit.Claim, open int) error {
 	default:
 		return fmt.Errorf("max_connections_per %s: %d sockets with the same value are open", exceeded.Key, open)
 	}
+}
+
+// A Rate is how much a client may send in a time: on average, and also at once after it
+// has sent less.
+type Rate struct {
+	// How much may be sent.
+	Limit int64 `json:"limit,omitempty"`
+
+	// In which time.
+	Per caddy.Duration `json:"per,omitempty"`
+
+	// What happens when more is sent. `delay` reads it later, so that the client's own
+	// buffers fill up and it has to wait; nothing is lost. `close` closes the socket with
+	// code 1008.
+	// Default: `delay`.
+	Action string `json:"action,omitempty"`
+}
+
+const (
+	actionDelay = "delay"
+	actionClose = "close"
+)
+
+// limit returns the rate of what is counted by its name.
+func (r *Rate) limit(name string) limit.Rate {
+	if r == nil {
+		return limit.Rate{}
+	}
+	rate := limit.Rate{Count: r.Limit, Per: time.Duration(r.Per)}
+	if r.Action == actionClose {
+		rate.Refuse = name + " rate exceeded"
+	}
+	return rate
+}
+
+// limitsClients reports whether there is a limit on what a client may send.
+func (h *Handler) limitsClients() bool {
+	return h.MaxMessageSize > 0 || h.MessageRate != nil || h.ByteRate != nil
+}
+
+// closesByRate reports whether a socket is closed that exceeds a rate.
+func (h *Handler) closesByRate() bool {
+	return h.MessageRate != nil && h.MessageRate.Action == actionClose || h.ByteRate != nil && h.ByteRate.Action == actionClose
+}
+
+// validate returns an error that names the option if the rate is invalid.
+func (r *Rate) validate(option string) error {
+	switch {
+	case r == nil:
+		return nil
+	case r.Limit < 1:
+		return fmt.Errorf("%s limit '%d': it must be at least 1", option, r.Limit)
+	case r.Per < 1 || r.Per > caddy.Duration(maxDuration):
+		return fmt.Errorf("%s per '%s': it must be longer than 0 and at most 100 years", option, time.Duration(r.Per))
+	case r.Action != actionDelay && r.Action != actionClose:
+		return fmt.Errorf("%s action '%s': it must be %s or %s", option, r.Action, actionDelay, actionClose)
+	}
+	return nil
+}
+
+// unmarshalRate parses the arguments of message_rate or byte_rate after the limit.
+func unmarshalRate(d *caddyfile.Dispenser, option string, r *Rate) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	if err := parseDuration(d, option, &r.Per); err != nil {
+		return err
+	}
+	if !d.NextArg() {
+		return nil
+	}
+	if r.Action = d.Val(); r.Action != actionDelay && r.Action != actionClose {
+		return d.Errf("parsing %s '%s': it must be %s or %s", option, r.Action, actionDelay, actionClose)
+	}
+	return nil
+}
+
+// unmarshalMessageRate parses message_rate, of which one argument has been read.
+func (h *Handler) unmarshalMessageRate(d *caddyfile.Dispenser) error {
+	count := 0
+	if err := parseCount(d, "message_rate", &count); err != nil {
+		return err
+	}
+	h.MessageRate = &Rate{Limit: int64(count)}
+	return unmarshalRate(d, "message_rate", h.MessageRate)
+}
+
+// unmarshalByteRate parses byte_rate, of which one argument has been read.
+func (h *Handler) unmarshalByteRate(d *caddyfile.Dispenser) error {
+	h.ByteRate = new(Rate)
+	if err := parseSize(d, "byte_rate", &h.ByteRate.Limit); err != nil {
+		return err
+	}
+	return unmarshalRate(d, "byte_rate", h.ByteRate)
 }

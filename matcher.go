@@ -6,6 +6,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/handshake"
 )
 
 func init() {
@@ -40,7 +42,7 @@ func (m *Matcher) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // Match returns true if r attempts a WebSocket handshake.
-func (m *Matcher) Match(r *http.Request) bool { return isHandshake(r) }
+func (m *Matcher) Match(r *http.Request) bool { return handshake.Is(r) }
 
 // MatchWithError returns true if r attempts a WebSocket handshake.
 func (m *Matcher) MatchWithError(r *http.Request) (bool, error) { return m.Match(r), nil }

@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/routes"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
@@ -102,7 +103,7 @@ func scopeLabelsAnd(more ...string) []string { return slices.Concat(scopeLabels,
 
 // expect adds the series that the handlers of a config can have, with value 0, so that
 // their first event shows as an increase.
-func (m *collector) expect(places []handlerPlace) {
+func (m *collector) expect(places []routes.Place) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for c, e := range expectationsOf(places) {
@@ -208,26 +209,26 @@ func (e *expectation) scopes(c scope) iter.Seq[scope] {
 
 // expectationsOf returns what the handlers of a config can count, by the scope of the
 // handshakes that they refuse.
-func expectationsOf(places []handlerPlace) map[scope]*expectation {
+func expectationsOf(places []routes.Place) map[scope]*expectation {
 	behind := make(map[string]map[string]bool) // upstreams behind passthrough handlers, by server
 	for _, place := range places {
-		if proxy, ok := place.handler.(*reverseproxy.Handler); ok && place.supervised {
-			if behind[place.server] == nil {
-				behind[place.server] = make(map[string]bool)
+		if proxy, ok := place.Handler.(*reverseproxy.Handler); ok && place.Supervised {
+			if behind[place.Server] == nil {
+				behind[place.Server] = make(map[string]bool)
 			}
-			addUpstreamLabels(behind[place.server], proxy)
+			addUpstreamLabels(behind[place.Server], proxy)
 		}
 	}
 	all := make(map[scope]*expectation)
 	for _, place := range places {
-		h, ok := place.handler.(*Handler)
+		h, ok := place.Handler.(*Handler)
 		if !ok {
 			continue
 		}
-		c := scope{mode: h.Mode, server: place.server}
+		c := scope{mode: h.Mode, server: place.Server}
 		if all[c] == nil {
-			all[c] = &expectation{upstreams: behind[place.server], ends: make(map[closeLabels]bool)}
-			if h.Mode == modeEcho || len(behind[place.server]) == 0 {
+			all[c] = &expectation{upstreams: behind[place.Server], ends: make(map[closeLabels]bool)}
+			if h.Mode == modeEcho || len(behind[place.Server]) == 0 {
 				all[c].upstreams = map[string]bool{"": true}
 			}
 		}

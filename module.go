@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-21dbdb71/caddy-websocket/console"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/echo"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/handshake"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/limit"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/origin"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
@@ -289,7 +290,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return context.WithValue(ctx, stream.ConnCtxKey, c)
 		})
 		closeOnExit(srv)
-		h.guardServers()
+		if app := h.httpApp(); app != nil {
+			handshake.GuardServers(app, carried.ConnState, h.logger)
+		}
 		module, err := ctx.App("websocket")
 		if err != nil {
 			return err
@@ -306,10 +309,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP refuses or serves a handshake and leaves all else to next.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if err := checkConnect(r); err != nil {
+	if err := handshake.CheckConnect(r); err != nil {
 		return h.refuse(r, err)
 	}
-	if !isHandshake(r) {
+	if !handshake.Is(r) {
 		mapPlaceholders(r, noPlaceholder)
 		if h.Console && console.Answer(w, r) {
 			return nil
@@ -349,7 +352,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 
 // admit checks a handshake, makes a session of it, and counts its socket in.
 func (h *Handler) admit(answer http.Header, r *http.Request) (*session, error) {
-	err := h.checkHandshake(answer, r)
+	err := handshake.Check(answer, r, h.Mode == modeEcho)
 	if err == nil {
 		err = h.checkOrigin(r)
 	}
@@ -378,8 +381,18 @@ func (h *Handler) refuse(r *http.Request, err error) error {
 
 // Cleanup lets the open sockets live on under the next config.
 func (h *Handler) Cleanup() error {
-	guarded.Delete(h.httpApp())
+	handshake.Forget(h.httpApp())
 	sessions.unload(h)
+	return nil
+}
+
+// httpApp is the app that h is being loaded for, nil if it is another one.
+func (h *Handler) httpApp() *caddyhttp.App {
+	for _, module := range h.ctx.Modules() {
+		if app, ok := module.(*caddyhttp.App); ok {
+			return app
+		}
+	}
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/handshake"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/origin"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
@@ -23,7 +24,7 @@ func (h *Handler) checkOrigin(r *http.Request) error {
 	if h.origins.Allows(origins, self, repl) {
 		return nil
 	}
-	return refusal(http.StatusForbidden, "origin %q is not allowed", origins)
+	return handshake.Refusal(http.StatusForbidden, "origin %q is not allowed", origins)
 }
 
 // selfOrigin is the origin of a page of the site that r was made to, as the

@@ -20,14 +20,14 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// A handshake holds the properties of a session that its handshake request determines.
-type handshake struct {
+// A requestInfo holds the properties of a session that its handshake request determines.
+type requestInfo struct {
 	host, port, path, clientIP, user, proto, origin string
 
 	server string // the name of Caddy's HTTP server
 }
 
-func newHandshake(r *http.Request) handshake {
+func newRequestInfo(r *http.Request) requestInfo {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	host, port := splitHost(r.Host)
 	if port == "" {
@@ -44,7 +44,7 @@ func newHandshake(r *http.Request) handshake {
 	if r.ProtoMajor == 3 { // Proto is "websocket"
 		proto = "HTTP/3.0"
 	}
-	hs := handshake{
+	info := requestInfo{
 		host:     host,
 		port:     port,
 		path:     path,
@@ -54,9 +54,9 @@ func newHandshake(r *http.Request) handshake {
 		server:   serverName(r),
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		hs.user, _ = repl.GetString("http.auth.user.id")
+		info.user, _ = repl.GetString("http.auth.user.id")
 	}
-	return hs
+	return info
 }
 
 // serverName returns the name of the HTTP server that got a request, empty outside of one.

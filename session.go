@@ -26,7 +26,7 @@ type session struct {
 	id        string
 	handler   *Handler
 	request   context.Context // of the handshake
-	handshake handshake
+	handshake requestInfo
 	agreement atomic.Pointer[agreement] // nil until there is one
 	place     int                       // in the registry, which guards it
 	rates     *limit.Stream             // stream, if there are limits on what the client may send
@@ -66,7 +66,7 @@ func newSession(h *Handler, r *http.Request) *session {
 		id:        rand.Text(),
 		handler:   h,
 		request:   r.Context(),
-		handshake: newHandshake(r),
+		handshake: newRequestInfo(r),
 		keepalive: heartbeat{nonce: newNonce()},
 	}
 	s.recheck = h.rechecker.newRecheck(s, r)

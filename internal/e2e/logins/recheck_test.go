@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -240,27 +242,51 @@ func TestRecheckLeaksNothing(t *testing.T) {
 		}
 		websocket {
 			recheck 1s {
-				request_header Authorization "Basic Ym9iOmhpY2N1cA=="
-				vars seen yes
-				log_append recheck yes
-				basic_auth {
-					bob $2a$04$9O37fXP12rbx.txU2F745.FMetWzUfUcZ6tLrnl/2FH99A7n0C/Xy
+				route {
+					request_header Authorization "Basic Ym9iOmhpY2N1cA=="
+					vars seen yes
+					log_append recheck yes
+					basic_auth {
+						bob $2a$04$9O37fXP12rbx.txU2F745.FMetWzUfUcZ6tLrnl/2FH99A7n0C/Xy
+					}
 				}
 			}
 		}`)
+	open := make(map[string]*wstest.Peer)
 	for _, protocol := range wstest.Protocols {
-		client := p.Dial(t, protocol, "/"+protocol, "Authorization", "Basic YWxpY2U6aGljY3Vw")
-		client.Echo(ws.OpText, "hello")
-		time.Sleep(1200 * time.Millisecond)
+		open[protocol] = p.Dial(t, protocol, "/"+protocol, "Authorization", "Basic YWxpY2U6aGljY3Vw")
+		open[protocol].Echo(ws.OpText, "hello")
+	}
+	awaitRechecks(t, p, len(open))
+	if got := p.Sessions(t, "?user_id=alice"); len(got) != len(open) {
+		t.Errorf("%d sessions of alice, want %d", len(got), len(open))
+	}
+	for protocol, client := range open {
 		client.Echo(ws.OpText, "still here")
-		if got := p.Sessions(t, "?user_id=alice"); len(got) != 1 {
-			t.Errorf("%s: %d sessions of alice, want 1", protocol, len(got))
-		}
 		client.CloseNormally()
 		client.Conn.Close()
 		e := awaitSocket(t, &p.Server, protocol)
 		if e["who"] != "alice" || e["seen"] != nil && e["seen"] != "" || e["recheck"] != nil {
 			t.Errorf("%s: logged as %v, %v, %v", protocol, e["who"], e["seen"], e["recheck"])
+		}
+	}
+}
+
+// awaitRechecks waits until n rechecks have been successful.
+func awaitRechecks(t *testing.T, p *wstest.Process, n int) {
+	t.Helper()
+	allowed := regexp.MustCompile(`(?m)^caddy_websocket_rechecks_total{.*result="allowed".*} (\d+)$`)
+	for deadline := time.Now().Add(wstest.Timeout); ; time.Sleep(10 * time.Millisecond) {
+		sum := 0
+		for _, m := range allowed.FindAllStringSubmatch(p.Get(t, "/metrics"), -1) {
+			count, _ := strconv.Atoi(m[1])
+			sum += count
+		}
+		if sum >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d rechecks were successful, want %d", sum, n)
 		}
 	}
 }

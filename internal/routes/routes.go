@@ -1,4 +1,5 @@
-package caddywebsocket
+// Package routes goes through the routes of a config.
+package routes
 
 import (
 	"context"
@@ -11,46 +12,35 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// A handlerPlace is a handler and where it stands in the routes of a config.
-type handlerPlace struct {
-	handler caddyhttp.MiddlewareHandler
-	// name is made of what the server listens to and of the matchers on the way to
+// A Place is a handler and where it stands in the routes of a config.
+type Place struct {
+	Handler caddyhttp.MiddlewareHandler
+	// Name is made of what the server listens to and of the matchers on the way to
 	// the handler, so that it stays the same when other sites come and go.
-	name       string
-	server     string // its name
-	supervised bool   // a passthrough handler may stand in front
+	Name       string
+	Server     string // its name
+	Supervised bool   // a supervisor may stand in front
 }
 
-// httpApp returns the HTTP app of a config, nil if it has none.
-func httpApp(ctx caddy.Context) *caddyhttp.App {
-	module, err := ctx.AppIfConfigured("http")
-	if err != nil {
-		return nil
-	}
-	app, _ := module.(*caddyhttp.App)
-	return app
-}
-
-// handlersOf returns all handlers in the routes of a config's HTTP servers.
-func handlersOf(ctx caddy.Context) []handlerPlace {
-	app := httpApp(ctx)
-	if app == nil {
-		return nil
-	}
-	var all []handlerPlace
+// Of returns all handlers in the routes of an app's servers. Given a handler, isSupervisor
+// reports whether that supervises those behind it.
+func Of(app *caddyhttp.App, isSupervisor func(caddyhttp.MiddlewareHandler) bool) []Place {
+	var all []Place
 	for _, srv := range app.Servers {
-		w := routeWalk{server: srv.Name(), named: srv.NamedRoutes, seen: make(map[string]int)}
-		w.walk(srv)
+		w := walk{isSupervisor: isSupervisor, server: srv.Name(), named: srv.NamedRoutes, seen: make(map[string]int)}
+		w.ofServer(srv)
 		all = append(all, w.found...)
 	}
 	return all
 }
 
-// A routeWalk goes through the routes of a server.
-type routeWalk struct {
+// A walk goes through the routes of a server.
+type walk struct {
+	isSupervisor func(caddyhttp.MiddlewareHandler) bool
+
 	server string // its name
 	named  map[string]*caddyhttp.Route
-	found  []handlerPlace
+	found  []Place
 	seen   map[string]int // how often a name has been given
 	depth  int            // of invocations of named routes, which may be circular
 }
@@ -58,7 +48,7 @@ type routeWalk struct {
 // maxInvocations is how deep named routes may invoke others.
 const maxInvocations = 10
 
-func (w *routeWalk) walk(srv *caddyhttp.Server) {
+func (w *walk) ofServer(srv *caddyhttp.Server) {
 	name := fmt.Sprint(srv.Listen)
 	w.routes(srv.Routes, name, false)
 	if srv.Errors != nil {
@@ -66,10 +56,10 @@ func (w *routeWalk) walk(srv *caddyhttp.Server) {
 	}
 }
 
-// routes goes through a list of routes, in front of which a passthrough handler
+// routes goes through a list of routes, in front of which a supervisor
 // stands if supervised is set, and reports whether one stands in front of what
 // follows the list.
-func (w *routeWalk) routes(list caddyhttp.RouteList, name string, supervised bool) (after bool) {
+func (w *walk) routes(list caddyhttp.RouteList, name string, supervised bool) (after bool) {
 	// Of the routes of a group only one is taken.
 	groups := make(map[string]bool)
 	for i := range list {
@@ -89,15 +79,14 @@ func (w *routeWalk) routes(list caddyhttp.RouteList, name string, supervised boo
 	return supervised || len(groups) > 0
 }
 
-func (w *routeWalk) route(route *caddyhttp.Route, name string, supervised bool) (after bool) {
+func (w *walk) route(route *caddyhttp.Route, name string, supervised bool) (after bool) {
 	name += " " + describe(route.MatcherSets)
 	for _, handler := range route.Handlers {
 		key := fmt.Sprintf("%s %T", name, handler)
 		w.seen[key]++
-		w.found = append(w.found, handlerPlace{handler, fmt.Sprintf("%s %d", key, w.seen[key]), w.server, supervised})
+		w.found = append(w.found, Place{handler, fmt.Sprintf("%s %d", key, w.seen[key]), w.server, supervised})
+		supervised = supervised || w.isSupervisor(handler)
 		switch h := handler.(type) {
-		case *Handler:
-			supervised = supervised || h.Mode == modePassthrough
 		case *caddyhttp.Subroute:
 			supervised = w.routes(h.Routes, name, supervised)
 			if h.Errors != nil {
@@ -114,7 +103,7 @@ func (w *routeWalk) route(route *caddyhttp.Route, name string, supervised bool) 
 	return supervised
 }
 
-func (w *routeWalk) invoke(route, name string, supervised bool) (after bool) {
+func (w *walk) invoke(route, name string, supervised bool) (after bool) {
 	if w.named[route] == nil || w.depth == maxInvocations {
 		return supervised
 	}
@@ -139,8 +128,8 @@ func describe(sets caddyhttp.MatcherSets) string {
 	return string(text)
 }
 
-// servesHost reports whether a server has a route for a host.
-func servesHost(srv *caddyhttp.Server, host string) bool {
+// ServesHost reports whether a server has a route for a host.
+func ServesHost(srv *caddyhttp.Server, host string) bool {
 	ctx := context.WithValue(context.Background(), caddy.ReplacerCtxKey, caddy.NewReplacer())
 	r := (&http.Request{Host: host, Header: make(http.Header)}).WithContext(ctx)
 	for _, route := range srv.Routes {
