@@ -36,7 +36,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		allowed_origins     <origins...>
 //		require_origin
 //		subprotocols        <names...>
-//		compression         on | off
+//		compression         on [takeover] | off
 //		max_message_size    <size> [<size_from_upstream>|off]
 //		max_connections     <count> [<per_client>]
 //		max_connections_per <key> <count>
@@ -122,9 +122,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "subprotocols":
 		h.Subprotocols = append([]string{d.Val()}, d.RemainingArgs()...)
 	case "compression":
-		if h.Compression = d.Val(); h.Compression != "on" && h.Compression != "off" {
-			return d.Errf("parsing %s '%s': it must be on or off", option, h.Compression)
-		}
+		return h.unmarshalCompression(d)
 	case "max_message_size":
 		return h.unmarshalMessageSize(d)
 	case "max_connections":
@@ -238,6 +236,23 @@ func (h *Handler) setCloseCode(d *caddyfile.Dispenser, by, value string) error {
 	h.CloseCode[by] = code
 	return nil
 }
+
+// unmarshalCompression parses compression, of which one argument has been read.
+func (h *Handler) unmarshalCompression(d *caddyfile.Dispenser) error {
+	if h.Compression = d.Val(); h.Compression != "on" && h.Compression != "off" {
+		return d.Errf("parsing compression '%s': it must be on or off", h.Compression)
+	}
+	if h.Compression == "on" && d.NextArg() {
+		if d.Val() != contextTakeover {
+			return d.Errf("parsing compression '%s': the second word must be %s", d.Val(), contextTakeover)
+		}
+		h.ContextTakeover = true
+	}
+	return nil
+}
+
+// contextTakeover is the word of the Caddyfile for it.
+const contextTakeover = "takeover"
 
 func (h *Handler) unmarshalConnectionsPer(d *caddyfile.Dispenser) error {
 	var key string

@@ -177,6 +177,11 @@ var configRefusals = []struct{ config, message string }{
 		`{"recheck_routes": [{"handle": [{"handler": "static_response"}]}]}`,
 		"recheck_interval '0s': it must be at least 1s and at most 100 years",
 	},
+	{`{"context_takeover": true}`, "context_takeover: only valid in echo mode with compression on"},
+	{
+		`{"mode": "passthrough", "compression": "on", "context_takeover": true}`,
+		"context_takeover: only valid in echo mode with compression on",
+	},
 	{`{"log_subprotocol": "none"}`, "log_subprotocol 'none': it must be plain, hash or off"},
 	{`{"close_code": {"recheck": 4403}}`, "close_code 'recheck': only valid with recheck"},
 	{`{"message_rate": {"per": 1000000000}}`, "message_rate limit '0': it must be at least 1"},
@@ -292,6 +297,7 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add("expires {http.auth.user.expires} 4401\nexpires 1h none")
 	f.Add("message_rate 100 10s close\nbyte_rate 8PiB 1ns delay")
 	f.Add("recheck 1m {\nrespond 401\n}\nrecheck 1m {\n}")
+	f.Add("compression on takeover")
 	f.Add("keepalive {\n}\nconsole {\n}\n}\n{")
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, mode := range []string{modeEcho, modePassthrough} {

@@ -22,13 +22,14 @@ func (s *session) accept(w http.ResponseWriter, r *http.Request) (*echo.Conn, er
 
 // beginEcho begins the session of a socket that has been accepted.
 func (s *session) beginEcho(a *accepted) *echo.Conn {
-	s.agreement.Store(&agreement{a.subprotocol, a.deflate})
+	s.agreement.Store(&agreement{a.subprotocol, a.deflate != nil})
 	s.begin(a.stream)
 	return &echo.Conn{
-		In:       ws.NewReader(s.stream, &s.keepalive.Keepalive, s.handler.buffers, s.out.Flush, a.deflate),
+		In:       ws.NewReader(s.stream, &s.keepalive.Keepalive, s.handler.buffers, s.out.Flush, a.deflate != nil),
 		Out:      &s.out,
 		Buffers:  s.handler.buffers,
 		Limit:    s.handler.MaxMessageSize,
+		Deflate:  a.deflate,
 		Pong:     func(payload []byte) { s.pong(payload) },
 		Received: &s.received,
 		Sent:     &s.sent,

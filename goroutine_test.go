@@ -193,7 +193,7 @@ func TestPanicsCountOut(t *testing.T) {
 			if c.placeholder != nil {
 				repl.Map(c.placeholder)
 			}
-			r := http1Request(&http.Request{ProtoMajor: 3}, false)
+			r := http1Request(&http.Request{ProtoMajor: 3})
 			r.ProtoMajor, r.ProtoMinor, r.URL = 1, 1, new(url.URL)
 			r = r.WithContext(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl))
 			defer func() {

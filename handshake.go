@@ -21,26 +21,30 @@ import (
 type accepted struct {
 	stream      stream.Stream
 	subprotocol string
-	deflate     bool
+	deflate     *ws.Deflate // nil: messages are not compressed
 }
 
 // accept answers a handshake that has passed all checks and gives the stream of
 // frames that follows.
 //
-// gorilla's Upgrader decides on the answer. It knows HTTP/1.1 only and writes
+// gorilla's Upgrader decides on the answer, except on extensions. It knows HTTP/1.1 only and writes
 // to the connection itself, past access logs and header directives. So it is
 // given the request as HTTP/1.1 would have it and a connection that keeps what
 // it writes, and the answer goes out through w.
 func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, error) {
-	deflate := h.Compression == "on" && ws.AcceptsDeflate(r.Header)
 	head := heads.Get().(*responseHead)
 	defer head.release()
-	conn, err := h.upgrader.Upgrade(head, http1Request(r, deflate), nil)
+	conn, err := h.upgrader.Upgrade(head, http1Request(r), nil)
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("upgrading: %w", err))
 	}
 	head.copyTo(w.Header(), r.ProtoMajor == 1)
-	a := &accepted{subprotocol: conn.Subprotocol(), deflate: deflate}
+	a := &accepted{subprotocol: conn.Subprotocol()}
+	if h.Compression == "on" {
+		if a.deflate = ws.AcceptDeflate(r.Header, h.ContextTakeover); a.deflate != nil {
+			w.Header()["Sec-WebSocket-Extensions"] = []string{a.deflate.String()}
+		}
+	}
 	if r.ProtoMajor == 1 {
 		a.stream, err = hijack(w, r, time.Duration(h.WriteTimeout))
 		return a, err
@@ -62,9 +66,8 @@ var (
 )
 
 // http1Request is a handshake as gorilla's Upgrader wants to see it: on HTTP/1.1,
-// with at most one header each, and with permessage-deflate only if it is to
-// be accepted.
-func http1Request(r *http.Request, deflate bool) *http.Request {
+// with at most one header each, and without extensions.
+func http1Request(r *http.Request) *http.Request {
 	header := http.Header{
 		"Connection":            upgradeConnection,
 		"Upgrade":               upgradeProtocol,
@@ -76,9 +79,6 @@ func http1Request(r *http.Request, deflate bool) *http.Request {
 	}
 	if offered := ws.ListElements(r.Header["Sec-Websocket-Protocol"]); len(offered) > 0 {
 		header["Sec-Websocket-Protocol"] = []string{strings.Join(offered, ",")}
-	}
-	if deflate {
-		header["Sec-Websocket-Extensions"] = []string{ws.DeflateExtension}
 	}
 	return &http.Request{Method: http.MethodGet, Header: header}
 }

@@ -141,6 +141,12 @@ type Handler struct {
 	// Default: `off` for `echo`, none for `passthrough`.
 	Compression string `json:"compression,omitempty"`
 
+	// Whether compression refers to earlier messages, which makes similar messages much
+	// smaller, unless the client asks not to. Each socket then keeps up to 32 KiB of what
+	// it has received. For `echo` with `compression` only.
+	// Default: `false`.
+	ContextTakeover bool `json:"context_takeover,omitempty"`
+
 	// The longest message from the client, in bytes, counted after decompression in
 	// `echo` and as sent in `passthrough`. A longer one closes the socket with code 1009.
 	// Default: no limit.
@@ -272,10 +278,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.connections = limit.NewConnections()
 	h.connectionKeys = slices.Sorted(maps.Keys(h.MaxConnectionsPer))
 	h.upgrader = &websocket.Upgrader{
-		Subprotocols:      h.Subprotocols,
-		EnableCompression: h.Compression == "on",
-		CheckOrigin:       func(*http.Request) bool { return true }, // it has been
-		Error:             func(http.ResponseWriter, *http.Request, int, error) {},
+		Subprotocols: h.Subprotocols,
+		CheckOrigin:  func(*http.Request) bool { return true }, // it has been
+		Error:        func(http.ResponseWriter, *http.Request, int, error) {},
 	}
 	if err := h.RecheckRoutes.Provision(ctx); err != nil {
 		return fmt.Errorf("recheck: %w", err)

@@ -106,6 +106,8 @@ func TestOptionsAgree(t *testing.T) {
 			fields = append(fields, option, "max_connections_per_client")
 		case "recheck":
 			fields = append(fields, "recheck_interval", "recheck_routes")
+		case "compression":
+			fields = append(fields, option, "context_takeover")
 		case "max_message_size":
 			fields = append(fields, option, "max_message_size_from_upstream")
 		default:

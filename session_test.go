@@ -242,14 +242,15 @@ func provision(t *testing.T, h *Handler) {
 // pipeSession has s echo over the ends of a pipe.
 func pipeSession(t *testing.T, s *session, server, client net.Conn) *wstest.Peer {
 	t.Helper()
+	a := &accepted{stream: stream.NewConn(server, server, nil, time.Duration(s.handler.WriteTimeout))}
+	if s.handler.Compression == "on" {
+		a.deflate = new(ws.Deflate)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer s.finish()
-		s.echo(s.beginEcho(&accepted{
-			stream:  stream.NewConn(server, server, nil, time.Duration(s.handler.WriteTimeout)),
-			deflate: s.handler.Compression == "on",
-		}))
+		s.echo(s.beginEcho(a))
 	}()
 	t.Cleanup(func() {
 		client.Close()

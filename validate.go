@@ -87,6 +87,9 @@ func (h *Handler) Validate() error {
 			return fmt.Errorf("subprotocols '%s': it is given more than once", name)
 		}
 	}
+	if h.ContextTakeover && (h.Mode == modePassthrough || h.Compression != "on") {
+		return errors.New("context_takeover: only valid in echo mode with compression on")
+	}
 	switch h.Compression {
 	case "", "on", "off":
 	default:

@@ -23,6 +23,9 @@ const browserSite = `
 	websocket /ws/compressed {
 		compression on
 	}
+	websocket /ws/takeover {
+		compression on takeover
+	}
 	websocket /ws/elsewhere {
 		allowed_origins https://example.com
 	}

@@ -92,55 +92,66 @@ func sendExchange(p *wstest.Peer, sent []byte, chopped bool, closed chan struct{
 	}
 }
 
-// The offers of RFC 7692 §7.1, and what is accepted of them.
-var offers = []struct {
-	rule, offer string
-	accepted    bool
-}{
-	{"5.1 none", "-", false},
-	{"5.1 another extension", "x-webkit-deflate-frame", false},
-	{"5.1 bare", "permessage-deflate", true},
-	{"5.1 in capitals", "Permessage-Deflate", false},
-	{"5.1 empty list", "", false},
-	{"5.1 empty elements", ", permessage-deflate,,", true},
-	{"5.1 second of three", "permessage-bzip2, permessage-deflate, x", true},
-	{"7.1 unknown parameter", "permessage-deflate; unknown", false},
-	{"7.1 unknown parameter, then a fallback", "permessage-deflate; unknown, permessage-deflate", true},
-	{"7.1.1.1 server_no_context_takeover", "permessage-deflate; server_no_context_takeover", true},
-	{"7.1.1.1 with a value", "permessage-deflate; server_no_context_takeover=1", false},
-	{"7.1.1.1 twice", "permessage-deflate; server_no_context_takeover; server_no_context_takeover", false},
-	{"7.1.1.2 client_no_context_takeover", "permessage-deflate; client_no_context_takeover", true},
-	{"7.1.1.2 with a value", "permessage-deflate; client_no_context_takeover=0", false},
-	{"7.1.1.2 twice", "permessage-deflate; client_no_context_takeover; client_no_context_takeover", false},
-	{"7.1.1 both", "permessage-deflate;client_no_context_takeover ; server_no_context_takeover", true},
-	{"7.1.2.1 server_max_window_bits=8", "permessage-deflate; server_max_window_bits=8", false},
-	{"7.1.2.1 server_max_window_bits=10", "permessage-deflate; server_max_window_bits=10", false},
-	{"7.1.2.1 without a value", "permessage-deflate; server_max_window_bits", false},
-	{"7.1.2.1 with a fallback", "permessage-deflate; server_max_window_bits=10, permessage-deflate", true},
-	{"7.1.2.2 client_max_window_bits", "permessage-deflate; client_max_window_bits", true},
-	{"7.1.2.2 8", "permessage-deflate; client_max_window_bits=8", true},
-	{"7.1.2.2 10", "permessage-deflate; client_max_window_bits=10", true},
-	{"7.1.2.2 15", "permessage-deflate; client_max_window_bits=15", true},
-	{"7.1.2.2 quoted", `permessage-deflate; client_max_window_bits="10"`, true},
-	{"7.1.2.2 7", "permessage-deflate; client_max_window_bits=7", false},
-	{"7.1.2.2 16", "permessage-deflate; client_max_window_bits=16", false},
-	{"7.1.2.2 leading zero", "permessage-deflate; client_max_window_bits=08", false},
-	{"7.1.2.2 negative", "permessage-deflate; client_max_window_bits=-8", false},
-	{"7.1.2.2 no number", "permessage-deflate; client_max_window_bits=x", false},
-	{"7.1.2.2 twice", "permessage-deflate; client_max_window_bits; client_max_window_bits=10", false},
+// The offers of RFC 7692 §7.1, and what of its parameters is answered: none if that is
+// refused, + for no more than the context takeovers.
+var offers = []struct{ rule, offer, answer string }{
+	{"5.1 none", "-", ""},
+	{"5.1 another extension", "x-webkit-deflate-frame", ""},
+	{"5.1 bare", "permessage-deflate", "+"},
+	{"5.1 in capitals", "Permessage-Deflate", ""},
+	{"5.1 empty list", "", ""},
+	{"5.1 empty elements", ", permessage-deflate,,", "+"},
+	{"5.1 second of three", "permessage-bzip2, permessage-deflate, x", "+"},
+	{"7.1 unknown parameter", "permessage-deflate; unknown", ""},
+	{"7.1 unknown parameter, then a fallback", "permessage-deflate; unknown, permessage-deflate", "+"},
+	{"7.1.1.1 server_no_context_takeover", "permessage-deflate; server_no_context_takeover", "+"},
+	{"7.1.1.1 with a value", "permessage-deflate; server_no_context_takeover=1", ""},
+	{"7.1.1.1 twice", "permessage-deflate; server_no_context_takeover; server_no_context_takeover", ""},
+	{"7.1.1.2 client_no_context_takeover", "permessage-deflate; client_no_context_takeover", "+"},
+	{"7.1.1.2 with a value", "permessage-deflate; client_no_context_takeover=0", ""},
+	{"7.1.1.2 twice", "permessage-deflate; client_no_context_takeover; client_no_context_takeover", ""},
+	{"7.1.1 both", "permessage-deflate;client_no_context_takeover ; server_no_context_takeover", "+"},
+	{"7.1.2.1 server_max_window_bits=8", "permessage-deflate; server_max_window_bits=8", "+; server_max_window_bits=8"},
+	{"7.1.2.1 server_max_window_bits=10", "permessage-deflate; server_max_window_bits=10", "+; server_max_window_bits=10"},
+	{"7.1.2.1 without a value", "permessage-deflate; server_max_window_bits", ""},
+	{"7.1.2.1 with a fallback", "permessage-deflate; server_max_window_bits=10, permessage-deflate", "+; server_max_window_bits=10"},
+	{"7.1.2.2 client_max_window_bits", "permessage-deflate; client_max_window_bits", "+"},
+	{"7.1.2.2 8", "permessage-deflate; client_max_window_bits=8", "+; client_max_window_bits=8"},
+	{"7.1.2.2 10", "permessage-deflate; client_max_window_bits=10", "+; client_max_window_bits=10"},
+	{"7.1.2.2 15", "permessage-deflate; client_max_window_bits=15", "+; client_max_window_bits=15"},
+	{"7.1.2.2 quoted", `permessage-deflate; client_max_window_bits="10"`, "+; client_max_window_bits=10"},
+	{"7.1.2.2 7", "permessage-deflate; client_max_window_bits=7", ""},
+	{"7.1.2.2 16", "permessage-deflate; client_max_window_bits=16", ""},
+	{"7.1.2.2 leading zero", "permessage-deflate; client_max_window_bits=08", ""},
+	{"7.1.2.2 negative", "permessage-deflate; client_max_window_bits=-8", ""},
+	{"7.1.2.2 no number", "permessage-deflate; client_max_window_bits=x", ""},
+	{"7.1.2.2 twice", "permessage-deflate; client_max_window_bits; client_max_window_bits=10", ""},
+	{"7.1.2.1 7", "permessage-deflate; server_max_window_bits=7", ""},
+	{"7.1.2.1 16, then a fallback", "permessage-deflate; server_max_window_bits=16, permessage-deflate; client_max_window_bits=9", "+; client_max_window_bits=9"},
+	{"7.1.2 all", "permessage-deflate; client_max_window_bits=12; server_max_window_bits=9; client_no_context_takeover", "+; server_max_window_bits=9; client_max_window_bits=12"},
 }
 
+// takeovers are the parameters against context takeover.
+var takeovers = []string{"; server_no_context_takeover", "; client_no_context_takeover"}
+
 func TestOffers(t *testing.T) {
-	s := wstest.Start(t, "websocket /on {\ncompression on\n}\nwebsocket /off\nrespond 204")
+	s := wstest.Start(t, "websocket /on {\ncompression on\n}\nwebsocket /takeover {\ncompression on takeover\n}\nwebsocket /off\nrespond 204")
 	s.ShareConnections(t)
-	const accepted = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 	for _, protocol := range wstest.Protocols {
 		for _, o := range offers {
 			t.Run(protocol+"/"+o.rule, func(t *testing.T) {
-				for path, want := range map[string]string{"/on": accepted, "/off": ""} {
-					if !o.accepted {
-						want = ""
+				answers := map[string]string{"/on": "", "/takeover": "", "/off": ""}
+				if parameters, accepted := strings.CutPrefix(o.answer, "+"); accepted {
+					answers["/on"] = "permessage-deflate" + strings.Join(takeovers, "") + parameters
+					answers["/takeover"] = "permessage-deflate"
+					for _, p := range takeovers {
+						if strings.Contains(o.offer, p[2:]) {
+							answers["/takeover"] += p
+						}
 					}
+					answers["/takeover"] += parameters
+				}
+				for path, want := range answers {
 					p := s.Dial(t, protocol, path, "Sec-WebSocket-Extensions", o.offer)
 					if got := strings.Join(p.Response.Header["Sec-Websocket-Extensions"], "|"); got != want {
 						t.Errorf("%s: %s: got %q, want %q", path, o.offer, got, want)

@@ -48,6 +48,9 @@ func newConn(in ws.Input, out io.Writer, deflate bool) *Conn {
 		Out: new(ws.Writer), Buffers: ws.NewBufferPool(bufferSize + ws.MaxHeader), Pong: func([]byte) {},
 		Received: new(ws.Traffic), Sent: new(ws.Traffic),
 	}
+	if deflate {
+		c.Deflate = new(ws.Deflate)
+	}
 	c.Out.Begin(out, &keepalive, nil, nil)
 	c.In = ws.NewReader(in, &keepalive, c.Buffers, c.Out.Flush, deflate)
 	return c

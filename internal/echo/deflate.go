@@ -4,6 +4,7 @@ import (
 	"compress/flate"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/gorilla/websocket"
@@ -23,20 +24,26 @@ const (
 	// standard library's BestSpeed, except for messages of less than 128 bytes, in which
 	// no level up to 6 searches for matches.
 	deflateLevel = 4
+	// takeoverLevel is the lowest level that also searches for matches in messages of less
+	// than 128 bytes, which profit most from context takeover.
+	takeoverLevel = 7
 )
 
-// A deflater takes 930 KiB and an inflater 41 KiB. While the handler waits for a client,
+// A deflater takes up to 930 KiB and an inflater 41 KiB. While the handler waits for a client,
 // it holds no deflater, and an inflater only after it has received a block of a message.
 //
 // klauspost's deflater is faster than the standard library's. Its inflater (v1.20.1) is as
 // well, but one that is used again decodes a message with an empty distance tree, which is
 // corrupt, by the tree of the message before.
 var (
-	inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
-	deflaters = sync.Pool{New: func() any {
-		w, _ := klauspost.NewWriter(nil, deflateLevel)
-		return w
-	}}
+	inflaters         = sync.Pool{New: func() any { return flate.NewReader(nil) }}
+	takeoverDeflaters = leveledDeflaters(takeoverLevel)
+	// deflaters are by the bits of their window.
+	deflaters = [...]sync.Pool{
+		8: windowedDeflaters(8), 9: windowedDeflaters(9), 10: windowedDeflaters(10), 11: windowedDeflaters(11),
+		12: windowedDeflaters(12), 13: windowedDeflaters(13), 14: windowedDeflaters(14),
+		15: leveledDeflaters(deflateLevel),
+	}
 	// inflatedBuffers hold bytes that have just been inflated.
 	inflatedBuffers = ws.NewBufferPool(4 << 10)
 	// mediumBlocks hold bytes that are to be inflated. For uncompressed messages, a buffer
@@ -44,12 +51,50 @@ var (
 	mediumBlocks = ws.NewBufferPool(16 << 10)
 )
 
-// deflated echoes a compressed message and compresses the reply. No window is kept between
-// messages in either direction, so a socket without a message in flight costs no more
+// leveledDeflaters returns a pool of deflaters with the largest window.
+func leveledDeflaters(level int) sync.Pool {
+	return sync.Pool{New: func() any {
+		w, _ := klauspost.NewWriter(nil, level)
+		return w
+	}}
+}
+
+// windowedDeflaters returns a pool of deflaters with a window of 1<<bits bytes.
+func windowedDeflaters(bits int) sync.Pool {
+	return sync.Pool{New: func() any {
+		w, _ := klauspost.NewWriterWindow(nil, 1<<bits)
+		return w
+	}}
+}
+
+// A history holds the end of the compressed messages so far, uncompressed, for compression
+// with context takeover. Since a reply has the same contents as the message, it serves both
+// directions, and it is all that a socket keeps between messages: inflaters and deflaters are
+// given it as their dictionary.
+type history struct {
+	bytes []byte
+	size  int // the most that is kept
+}
+
+// add adds p at the end.
+func (h *history) add(p []byte) {
+	p = p[max(0, len(p)-h.size):]
+	if over := len(h.bytes) + len(p) - h.size; over > 0 {
+		h.bytes = h.bytes[:copy(h.bytes, h.bytes[over:])]
+	}
+	h.bytes = append(h.bytes, p...)
+}
+
+// clone returns a history that may be changed for a while.
+func (h *history) clone() history { return history{slices.Clone(h.bytes), h.size} }
+
+// deflated echoes a compressed message and compresses the reply. Without context takeover,
+// nothing is kept between messages, so a socket without a message in flight costs no more
 // than an uncompressed one.
 func (c *Conn) deflated(h ws.Header, n int) error {
 	c.In.BeginPayload(h, n)
-	in := &compressed{Conn: c, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(c.Buffers.Initial())}
+	c.history.size = c.Deflate.History()
+	in := &compressed{Conn: c, seen: &c.history, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(c.Buffers.Initial())}
 	defer in.gathered.Release()
 	if in.err = in.gather(); in.err != nil {
 		return in.inflate()
@@ -85,6 +130,8 @@ type compressed struct {
 	to       *reply // the reply; nil while the message is only checked
 	err      error  // the error of the socket, to be returned after ahead
 	failed   bool   // err has been returned
+	restart  bool   // the inflater has ended before the message
+	seen     *history
 }
 
 // gather receives a block of the message, or less at its end or before an error.
@@ -132,8 +179,10 @@ func (c *compressed) complete() bool { return c.fin && c.In.Remaining == 0 }
 // check returns the error in the part of the message that has been received, if any.
 func (c *compressed) check() error {
 	c.ahead, c.err = c.gathered.Buf.P[:c.gathered.N], errIncomplete
+	seen := c.history.clone()
+	c.seen = &seen
 	err := c.inflate()
-	c.err, c.failed = nil, false
+	c.err, c.failed, c.restart, c.seen = nil, false, false, &c.history
 	if err == errIncomplete {
 		return nil
 	}
@@ -144,7 +193,7 @@ func (c *compressed) check() error {
 func (c *compressed) inflate() error {
 	inflater := inflaters.Get().(io.ReadCloser)
 	defer inflaters.Put(inflater)
-	if err := inflater.(flate.Resetter).Reset(c, nil); err != nil {
+	if err := c.start(inflater); err != nil {
 		return err
 	}
 	plain := inflatedBuffers.Get()
@@ -170,21 +219,39 @@ func (c *compressed) inflate() error {
 		if c.to != nil {
 			err = c.to.compress(plain.P[:n], last)
 		}
+		c.seen.add(plain.P[:n])
 		if err != nil || last {
 			return err
 		}
 	}
 }
 
-// readPlain reads inflated bytes until p is full or the message ends, or until an error.
+// start has the inflater read the message, or what is left of it.
+func (c *compressed) start(inflater io.Reader) error {
+	c.restart = false
+	var dict []byte
+	if c.Deflate.ClientTakeover {
+		dict = c.seen.bytes
+	}
+	return inflater.(flate.Resetter).Reset(c, dict)
+}
+
+// readPlain reads inflated bytes until p is full or the message ends, until an error, or
+// until the inflater must be started again.
 func (c *compressed) readPlain(inflater io.Reader, p []byte) (n int, err error) {
+	if c.restart {
+		if err := c.start(inflater); err != nil {
+			return 0, err
+		}
+	}
 	for n < len(p) && err == nil {
 		var k int
 		k, err = inflater.Read(p[n:])
 		n += k
 		if err == io.EOF && c.more() {
 			// A block that is marked as the last one does not end the message.
-			err = inflater.(flate.Resetter).Reset(c, nil)
+			c.restart = true
+			return n, nil
 		}
 	}
 	return n, err
@@ -240,8 +307,12 @@ func (c *compressed) fill() error {
 func (m *reply) compress(p []byte, last bool) error {
 	m.countReceived(len(p))
 	if m.deflater == nil {
-		m.deflater = deflaters.Get().(*klauspost.Writer)
-		m.deflater.Reset(m)
+		var dict []byte
+		if m.Deflate.ServerTakeover {
+			dict = m.history.bytes
+		}
+		m.deflater = m.deflaters().Get().(*klauspost.Writer)
+		m.deflater.ResetDict(m, dict)
 	}
 	if _, err := m.deflater.Write(p); err != nil {
 		return err
@@ -253,6 +324,15 @@ func (m *reply) compress(p []byte, last bool) error {
 		return m.pause()
 	}
 	return nil
+}
+
+// deflaters returns the pool for what was agreed.
+func (m *reply) deflaters() *sync.Pool {
+	bits := m.Deflate.ServerBits()
+	if bits == 15 && m.Deflate.ServerTakeover {
+		return &takeoverDeflaters
+	}
+	return &deflaters[bits]
 }
 
 // Write adds compressed bytes to the reply. It is called by the deflater.
@@ -280,7 +360,7 @@ func (m *reply) endBlock() error {
 
 func (m *reply) putDeflater() {
 	if m.deflater != nil {
-		deflaters.Put(m.deflater)
+		m.deflaters().Put(m.deflater)
 		m.deflater = nil
 	}
 }

@@ -17,10 +17,12 @@ type Conn struct {
 	Buffers *ws.BufferPool // of In
 	Limit   int64          // the longest message, in bytes, after decompression; 0: no limit
 	Pong    func(payload []byte)
+	Deflate *ws.Deflate // nil: messages are not compressed
 	// Received and Sent count messages and their bytes, uncompressed.
 	Received, Sent *ws.Traffic
 
-	reply reply // to the current message in long or deflated
+	reply   reply // to the current message in long or deflated
+	history history
 }
 
 // Messages echoes messages until an error ends the socket, and returns that. It answers

@@ -3,16 +3,10 @@ package ws
 import (
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
 )
-
-// DeflateExtension is the name of the compression extension (RFC 7692 §7).
-const DeflateExtension = "permessage-deflate"
 
 // An Extension is one element of Sec-WebSocket-Extensions (RFC 6455 §9.1).
 type Extension struct {
@@ -102,67 +96,4 @@ func cutValue(s string) (value, rest string, err error) {
 		}
 	}
 	return "", "", errors.New("unterminated quoted string")
-}
-
-// AcceptsDeflate reports whether the client, whose handshake request has the header h,
-// offers permessage-deflate with parameters that this server can accept.
-func AcceptsDeflate(h http.Header) bool {
-	extensions, _ := ParseExtensions(h["Sec-Websocket-Extensions"])
-	for _, e := range extensions {
-		if e.Name == DeflateExtension && validDeflateOffer(e.params) {
-			return true
-		}
-	}
-	return false
-}
-
-// validDeflateOffer reports whether the parameters of an offer are valid (RFC 7692 §7.1)
-// and can be accepted. An offer that limits the server's window can't: Go's deflater always
-// uses the largest one.
-func validDeflateOffer(params []extensionParam) bool {
-	seen := make(map[string]bool, len(params))
-	for _, p := range params {
-		if seen[p.name] {
-			return false
-		}
-		seen[p.name] = true
-		switch p.name {
-		case "server_no_context_takeover", "client_no_context_takeover":
-			if p.hasValue {
-				return false
-			}
-		case "client_max_window_bits":
-			if p.hasValue && !validWindowBits(p.value) {
-				return false
-			}
-		default: // including server_max_window_bits
-			return false
-		}
-	}
-	return true
-}
-
-// validWindowBits reports whether s is a number from 8 to 15 (RFC 7692 §7.1.2).
-func validWindowBits(s string) bool {
-	bits, err := strconv.Atoi(s)
-	return err == nil && bits >= 8 && bits <= 15 && strconv.Itoa(bits) == s
-}
-
-// WithoutDeflate removes permessage-deflate from the extensions that a client offers in
-// the header h. All other elements keep their spelling, even if they are invalid.
-func WithoutDeflate(h http.Header) {
-	const field = "Sec-Websocket-Extensions"
-	kept := ListElements(h[field])
-	offered := len(kept)
-	kept = slices.DeleteFunc(kept, func(element string) bool {
-		name, _, _ := strings.Cut(element, ";")
-		return strings.EqualFold(strings.Trim(name, " \t"), DeflateExtension)
-	})
-	switch len(kept) {
-	case offered:
-	case 0:
-		delete(h, field)
-	default:
-		h[field] = []string{strings.Join(kept, ", ")}
-	}
 }
