@@ -34,7 +34,7 @@ func (c *deflatingClient) message(t *testing.T, plain string) []byte {
 	t.Helper()
 	c.out.Reset()
 	if !c.takeover {
-		c.Writer.Reset(&c.out)
+		c.Reset(&c.out)
 	}
 	if _, err := c.Write([]byte(plain)); err != nil {
 		t.Fatal(err)
