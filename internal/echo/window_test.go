@@ -183,3 +183,21 @@ func TestHistory(t *testing.T) {
 		}
 	}
 }
+
+// FuzzWindows has any messages echoed with any window and context takeover.
+func FuzzWindows(f *testing.F) {
+	f.Add("hello hello hello", []byte{5, 6}, uint8(0), uint8(3))
+	f.Add(strings.Repeat(wstest.Records(300), 4), []byte{255, 0, 255}, uint8(7), uint8(1))
+	f.Fuzz(func(t *testing.T, all string, cuts []byte, bits, takeovers uint8) {
+		d := &ws.Deflate{
+			ServerTakeover: takeovers&1 != 0, ClientTakeover: takeovers&2 != 0,
+			ServerWindowBits: 8 + int(bits%8), ClientWindowBits: 8 + int(bits/8%8),
+		}
+		var messages []string
+		for _, cut := range cuts {
+			n := min(int(cut)*int(cut), len(all))
+			messages, all = append(messages, all[:n]), all[n:]
+		}
+		converse(t, d, append(messages, all))
+	})
+}
