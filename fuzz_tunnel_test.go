@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -51,6 +52,28 @@ func FuzzTunnel(f *testing.F) {
 			synctest.Wait() // what was to pass has passed
 			checkPassed(t, "client", withoutAppPings(app.bytes(), s.app.appKeepalive.nonce), up, true, int64(limit))
 			checkPassed(t, "application", withoutPings(client.bytes(), s.keepalive.nonce), down, false, int64(limit))
+		})
+	})
+}
+
+// FuzzRates has a client that sends anything, and too much. All of it passes in the end, or is
+// refused, as without rates.
+func FuzzRates(f *testing.F) {
+	for i, seed := range conformance.Seeds() {
+		f.Add(seed, []byte{250, 3}, uint8(i%3), uint8(i), i%2 == 0)
+	}
+	f.Fuzz(func(t *testing.T, up, sizes []byte, messages, size uint8, extendedConnect bool) {
+		bubble(t, func(t *testing.T) {
+			h := &Handler{
+				Mode: modePassthrough, KeepaliveInterval: caddy.Duration(time.Second), KeepaliveTimeout: caddy.Duration(24 * time.Hour), BufferSize: minBufferSize,
+				MessageRate: &Rate{Limit: int64(messages) + 1, Per: caddy.Duration(time.Second)},
+				ByteRate:    &Rate{Limit: int64(size) + 1, Per: caddy.Duration(time.Second)},
+			}
+			client, app := tunnelPipe(t, h, extendedConnect)
+			feed(client, app, up, nil, sizes)
+			time.Sleep(time.Hour) // for what was delayed
+			synctest.Wait()
+			checkPassed(t, "client", app.bytes(), up, true, math.MaxInt64) // with any limit, what is no frames is refused
 		})
 	})
 }
