@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
@@ -171,5 +172,42 @@ func TestAnnouncedFrameHoldsLittle(t *testing.T) {
 			t.Errorf("after a full read %d bytes are expected, %v, want the rest of the frame", expected, err)
 		}
 		s.finish()
+	})
+}
+
+// A client can't get around a rate with what the application reads before it accepts the
+// socket: a frame that ends in what looks like the header of an endless one.
+func TestRateBeforeAccept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &Handler{Mode: modePassthrough, KeepaliveInterval: -1, MessageRate: &Rate{Limit: 2, Per: caddy.Duration(time.Hour), Action: actionClose}}
+		var got bytes.Buffer
+		client := tunnelPipeTo(t, h, true, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = io.Copy(&got, r.Body)
+			}()
+			time.Sleep(time.Millisecond)
+			w.WriteHeader(http.StatusOK)
+			<-done
+			return nil
+		}))
+		time.Sleep(time.Second)
+		endless := ws.AppendHeader(nil, ws.FinBit|byte(ws.OpBinary), 1<<40)
+		first := wstest.ClientFrame(ws.FinBit|byte(ws.OpText), append(bytes.Repeat([]byte("x"), 50), endless...))
+		ws.Mask(first[6:], wstest.MaskingKey, 0) // so that it is the header as it is sent
+		copy(first[2:6], []byte{0, 0, 0, 0})
+		_, _ = client.Write(first[:56])
+		synctest.Wait()
+		_, _ = client.Write(first[56:])
+		for range 10 {
+			_, _ = client.Write(wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), nil))
+			time.Sleep(time.Millisecond)
+		}
+		client.Close()
+		time.Sleep(closeWait + time.Second)
+		if n := bytes.Count(got.Bytes(), wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), nil)); n > 1 {
+			t.Errorf("the application got %d messages more, want 1", n)
+		}
 	})
 }

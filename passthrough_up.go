@@ -242,6 +242,9 @@ func (t *tunnel) readBefore(body io.Reader, p []byte) (int, error) {
 	defer t.upMu.Unlock()
 	if n > 0 {
 		t.keepalive.Heard()
+		if t.rates != nil {
+			t.rates.Count(p[:n])
+		}
 		passed, refused := t.follow(p[:n])
 		if closing, ok := errors.AsType[*ws.CloseError](refused); ok {
 			t.refuse(closing)

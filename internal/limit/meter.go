@@ -101,6 +101,28 @@ func (m *Meter) advance(p []byte) {
 	}
 }
 
+// Count counts bytes that have passed without being asked about. If they are more than may
+// pass, what follows has to wait for longer.
+func (m *Meter) Count(p []byte, now time.Time) {
+	for len(p) > 0 {
+		k := 1
+		if m.remaining > 0 {
+			k = int(min(m.remaining, int64(len(p))))
+		} else if m.headLen == 0 && !m.beginFrame(p[0], now) {
+			m.free = false
+			m.frames.owe(now, 1)
+		}
+		if !m.free {
+			m.bytes.owe(now, k)
+		}
+		m.advance(p[:k])
+		p = p[k:]
+	}
+}
+
+// Relax makes m delay what it would have refused.
+func (m *Meter) Relax() { m.frames.refuse, m.bytes.refuse = nil, nil }
+
 // Remaining returns how many payload bytes of the current frame have not passed yet.
 func (m *Meter) Remaining() int64 { return m.remaining }
 
@@ -163,6 +185,15 @@ func (b *bucket) most(now time.Time) int {
 func (b *bucket) spend(now time.Time, n int) {
 	if b.Limiter != nil && n > 0 {
 		b.AllowN(now, n)
+	}
+}
+
+// owe spends n, even if there is less.
+func (b *bucket) owe(now time.Time, n int) {
+	for b.Limiter != nil && n > 0 {
+		k := min(n, b.Burst())
+		b.ReserveN(now, k)
+		n -= k
 	}
 }
 

@@ -181,3 +181,81 @@ func TestStreamRefuses(t *testing.T) {
 		}
 	})
 }
+
+// A flood is a stream of frames that never ends. A read takes a microsecond.
+type flood struct {
+	stream.Stream
+	frame []byte
+	at    int
+}
+
+func (f *flood) Wait() error { return nil }
+
+func (f *flood) Interrupt() {}
+
+func (f *flood) Read(p []byte) (int, error) {
+	time.Sleep(time.Microsecond)
+	n := 0
+	for n < len(p) {
+		k := copy(p[n:], f.frame[f.at:])
+		f.at = (f.at + k) % len(f.frame)
+		n += k
+	}
+	return n, nil
+}
+
+func newFlood(t *testing.T, frames, size Rate) *limited {
+	t.Helper()
+	l := &limited{ending: make(chan struct{})}
+	l.Stream = NewStream(&flood{frame: frame(ws.OpBinary, 60_000)}, NewMeter(frames, size, noPings), &l.keepalive, 4096, l.ending, t.Context().Done(), func(time.Duration) {})
+	return l
+}
+
+// readFor reads until an error, or for a while, and returns how much.
+func (l *limited) readFor(d time.Duration) (sum int, err error) {
+	p := make([]byte, 32<<10)
+	for begun := time.Now(); err == nil && time.Since(begun) < d; {
+		var n int
+		n, err = l.Read(p)
+		sum += n
+	}
+	return sum, err
+}
+
+// A client isn't let off because its rate allows a few bytes more meanwhile.
+func TestStreamRefusesFlood(t *testing.T) {
+	for name, rates := range map[string][2]Rate{
+		"bytes":  {{}, {Count: 100 << 20, Per: time.Second, Refuse: "too much"}},
+		"frames": {{Count: 1000, Per: time.Second, Refuse: "too many"}, {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newFlood(t, rates[0], rates[1])
+				sum, err := l.readFor(time.Second)
+				if closing, ok := errors.AsType[*ws.CloseError](err); !ok || closing.Code != 1008 || sum > 110<<20 {
+					t.Errorf("%d bytes are read, %v", sum, err)
+				}
+			})
+		})
+	}
+}
+
+// At its end, a session doesn't have to take all that a client sends.
+func TestStreamFloodAtEnd(t *testing.T) {
+	const rate = 100 << 10
+	for _, refuse := range []string{"", "too much"} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newFlood(t, Rate{}, Rate{Count: rate, Per: time.Second, Refuse: refuse})
+			_, err := l.readFor(time.Second)
+			if (err != nil) != (refuse != "") {
+				t.Errorf("%q: %v", refuse, err)
+			}
+			close(l.ending)
+			time.AfterFunc(3*time.Second, l.Interrupt)
+			sum, err := l.readFor(10 * time.Second)
+			if !errors.Is(err, os.ErrDeadlineExceeded) || sum > endGrace+4*rate {
+				t.Errorf("%q: %d bytes are read in 3 s, %v", refuse, sum, err)
+			}
+		})
+	}
+}
