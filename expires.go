@@ -17,8 +17,9 @@ import (
 // expiryFormats describes what parseExpiry accepts.
 const expiryFormats = "Unix seconds, an RFC 3339 or HTTP date, or a duration from now"
 
-// placeholderTime is how Caddy formats a time that a module gives as a placeholder.
-const placeholderTime = "2006-01-02 15:04:05.999999999 -0700 MST"
+// placeholderTime is how Caddy formats a time that a module gives as a placeholder, without
+// the name of the zone and the reading of the monotonic clock that may follow.
+const placeholderTime = "2006-01-02 15:04:05.999999999 -0700"
 
 // lastExpiry is the end of the year 9999, after which RFC 3339 has no dates. What looks
 // like a later time is likely to be in milliseconds.
@@ -36,8 +37,10 @@ func parseExpiry(value string, now time.Time) (at time.Time, ok bool) {
 	if at, err := http.ParseTime(value); err == nil {
 		return at, true
 	}
-	if at, err := time.Parse(placeholderTime, value); err == nil {
-		return at, true
+	if words := strings.Fields(value); len(words) > 3 {
+		if at, err := time.Parse(placeholderTime, strings.Join(words[:3], " ")); err == nil {
+			return at, true
+		}
 	}
 	d, err := caddy.ParseDuration(value)
 	return now.Round(0).Add(d), err == nil && d <= maxDuration
