@@ -47,6 +47,7 @@ type rechecker struct {
 	route    caddyhttp.Handler
 	queue    *limit.Queue
 	failures rate.Sometimes // that are logged
+	hanging  atomic.Int64   // rechecks whose handler goes on although its time is over
 }
 
 // newRechecker returns the rechecker of a handler, nil if it needs none.
@@ -153,21 +154,34 @@ func (c *recheck) stop() {
 }
 
 // run rechecks the handshake. It doesn't wait for a handler that goes on when its time is
-// over, but until that returns there is no other recheck of this session.
+// over, unless too many do, but until that returns there is no other recheck of this session.
 func (c *recheck) run() {
+	if c.hanging.Load() >= maxRechecks {
+		c.judge(0, errHanging)
+		c.schedule()
+		return
+	}
 	ctx, cancel := context.WithTimeout(c.context(), recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.session.request, cancel)()
 	answer := &statusWriter{ctx: ctx}
 	done := make(chan error, 1)
+	var late atomic.Bool
 	go func() {
 		defer c.schedule()
 		done <- c.ask(ctx, answer)
+		if late.Swap(true) {
+			c.hanging.Add(-1)
+		}
 	}()
 	var err error
 	select {
 	case err = <-done:
 	case <-ctx.Done():
+		c.hanging.Add(1)
+		if late.Swap(true) { // it has returned by now
+			c.hanging.Add(-1)
+		}
 	}
 	if ctx.Err() != nil { // whatever the route makes of that
 		err = errNoAnswer
@@ -187,6 +201,8 @@ func (c *recheck) context() context.Context {
 	}
 	return ctx
 }
+
+var errHanging = fmt.Errorf("%d checks don't end although their time is over", maxRechecks)
 
 var errNoAnswer = fmt.Errorf("no answer within %s", recheckTimeout)
 

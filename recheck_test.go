@@ -194,6 +194,34 @@ func TestRecheckHangs(t *testing.T) {
 	})
 }
 
+// Of many sessions, only so many can have a handler that never returns.
+func TestRechecksHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hanging atomic.Int64
+		release := make(chan struct{})
+		h := recheckHandler(func(http.ResponseWriter, *http.Request) error {
+			hanging.Add(1)
+			<-release
+			return nil
+		})
+		provision(t, h)
+		for range 100 {
+			s := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
+			defer s.recheck.stop()
+			h.rechecker.queue.Add(s.recheck.run)
+		}
+		time.Sleep(time.Hour)
+		if n := hanging.Load(); n > 2*maxRechecks {
+			t.Errorf("%d handlers hang, want no more than %d", n, 2*maxRechecks)
+		}
+		close(release)
+		synctest.Wait()
+		if n := h.rechecker.hanging.Load(); n != 0 {
+			t.Errorf("%d are counted when none hangs any more", n)
+		}
+	})
+}
+
 // Nothing is left of a session's rechecks when it ends while one is under way, or waits.
 func TestRecheckEnds(t *testing.T) {
 	onEveryPipe(t, func(t *testing.T, extendedConnect bool) {
