@@ -111,6 +111,11 @@ func (h *Handler) limitsClients() bool {
 	return h.MaxMessageSize > 0 || h.MessageRate != nil || h.ByteRate != nil
 }
 
+// delaysByRate reports whether a client is held back that exceeds a rate.
+func (h *Handler) delaysByRate() bool {
+	return h.MessageRate != nil && h.MessageRate.Action == actionDelay || h.ByteRate != nil && h.ByteRate.Action == actionDelay
+}
+
 // closesByRate reports whether a socket is closed that exceeds a rate.
 func (h *Handler) closesByRate() bool {
 	return h.MessageRate != nil && h.MessageRate.Action == actionClose || h.ByteRate != nil && h.ByteRate.Action == actionClose
@@ -121,8 +126,8 @@ func (r *Rate) validate(option string) error {
 	switch {
 	case r == nil:
 		return nil
-	case r.Limit < 1:
-		return fmt.Errorf("%s limit '%d': it must be at least 1", option, r.Limit)
+	case r.Limit < 1 || r.Limit > maxSize:
+		return fmt.Errorf("%s limit '%d': it must be from 1 to %d", option, r.Limit, int64(maxSize))
 	case r.Per < 1 || r.Per > caddy.Duration(maxDuration):
 		return fmt.Errorf("%s per '%s': it must be longer than 0 and at most 100 years", option, time.Duration(r.Per))
 	case r.Action != actionDelay && r.Action != actionClose:

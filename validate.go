@@ -102,10 +102,8 @@ func (h *Handler) Validate() error {
 	if h.Mode == modeEcho && h.MaxMessageSizeFromUpstream != 0 {
 		return errors.New("max_message_size_from_upstream: only valid in passthrough mode")
 	}
-	if h.Expires != "" && !hasPlaceholder(h.Expires) {
-		if _, ok := parseExpiry(h.Expires, time.Now()); !ok {
-			return fmt.Errorf("expires '%s': it must have a placeholder, such as {http.auth.user.expires}, or be %s", h.Expires, expiryFormats)
-		}
+	if err := h.validateExpires(); err != nil {
+		return err
 	}
 	switch h.LogSubprotocol {
 	case logPlain, logHash, logOff:
@@ -146,6 +144,9 @@ func (h *Handler) Validate() error {
 	for _, u := range h.origins.NonBrowser {
 		h.warn("browsers never send this origin; if pages are to connect, list the one that browsers send, too",
 			zap.String("allowed_origins", u.Entry), zap.String("browsers_send", u.BrowsersSend))
+	}
+	if h.KeepaliveInterval < 0 && h.delaysByRate() {
+		h.warn("without keepalive, clients that leave while message_rate or byte_rate holds them back are not noticed")
 	}
 	if h.Mode == modePassthrough && len(h.AllowedOrigins) == 0 {
 		h.warn("pages of any origin may open sockets with their visitors' cookies; " +
@@ -192,17 +193,34 @@ func (h *Handler) validateConnectionsPer() error {
 		if !hasPlaceholder(key) {
 			return fmt.Errorf("max_connections_per '%s': the key must have a placeholder, such as {http.auth.user.id}", key)
 		}
-		if count := h.MaxConnectionsPer[key]; count < 1 {
+		switch count := h.MaxConnectionsPer[key]; {
+		case count < 1:
 			return fmt.Errorf("max_connections_per %s '%d': it must be at least 1", key, count)
+		case h.MaxConnections > 0 && count > h.MaxConnections:
+			return fmt.Errorf("max_connections_per %s '%d': it can't be more than max_connections, which is '%d'", key, count, h.MaxConnections)
 		}
 	}
 	return nil
 }
 
-// hasPlaceholder reports whether a value of the config depends on the request.
+// hasPlaceholder reports whether a value of the config has a placeholder.
 func hasPlaceholder(value string) bool {
 	_, after, found := strings.Cut(value, "{")
-	return found && strings.Contains(after, "}")
+	return found && strings.Index(after, "}") > 0
+}
+
+func (h *Handler) validateExpires() error {
+	if h.Expires == "" || hasPlaceholder(h.Expires) {
+		return nil
+	}
+	now := time.Now()
+	switch at, ok := parseExpiry(h.Expires, now); {
+	case !ok:
+		return fmt.Errorf("expires '%s': it must have a placeholder, such as {http.auth.user.expires}, or be %s", h.Expires, expiryFormats)
+	case !at.After(now):
+		return fmt.Errorf("expires '%s': it has passed", h.Expires)
+	}
+	return nil
 }
 
 // validateCloseCode checks close_code in the order of the causes' names, so that the

@@ -41,3 +41,11 @@ func TestWarningsAreLoggedOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestWarnsOfRatesWithoutKeepalive(t *testing.T) {
+	s := wstest.Start(t, "websocket /a {\nkeepalive off\nmessage_rate 10 1s\n}\nwebsocket /b {\nkeepalive off\nmessage_rate 10 1s close\n}\nwebsocket /c {\nbyte_rate 1KiB 1s\n}")
+	const warning = "without keepalive, clients that leave while message_rate or byte_rate holds them back are not noticed"
+	if n := len(s.Logs.Entries(warning)); n != 1 {
+		t.Errorf("%d warnings, want 1", n)
+	}
+}
