@@ -6,10 +6,10 @@ const crypto = require('node:crypto');
 const WebSocket = require('ws');
 
 const url = process.argv[2];
-const noise = crypto.randomBytes(20_000).toString('base64');
+const noise = crypto.randomBytes(6_000).toString('base64');
 const messages = [
   ...Array.from({ length: 5 }, (_, i) => JSON.stringify({ type: 'update', id: i, name: 'somebody' })),
-  '', noise.slice(0, 2000), noise, noise.slice(0, 2000) + noise, 'x'.repeat(300_000), JSON.stringify({ type: 'update', id: 6, name: 'somebody' }),
+  '', noise.slice(0, 2000), noise, noise.slice(0, 2000) + noise, 'x'.repeat(40_000), JSON.stringify({ type: 'update', id: 6, name: 'somebody' }),
 ];
 
 function converse(perMessageDeflate) {
@@ -40,7 +40,7 @@ function converse(perMessageDeflate) {
 
 (async () => {
   for (const serverMaxWindowBits of [undefined, 8, 9, 10, 11, 12, 13, 14, 15]) {
-    for (const clientMaxWindowBits of [undefined, true, 9, 15]) {
+    for (const clientMaxWindowBits of [undefined, 9]) {
       for (const serverNoContextTakeover of [false, true]) {
         for (const clientNoContextTakeover of [false, true]) {
           const options = {}; // false would mean that the server mustn't ask for it
