@@ -163,6 +163,7 @@ func TestExpiresWithForwardAuth(t *testing.T) {
 
 // An application renews or ends a login through the admin API.
 func TestPatchExpires(t *testing.T) {
+	t.Parallel()
 	p := wstest.StartProcess(t, "", "websocket {\nexpires {header.X-Expires}\n}")
 	patch := func(id, query string, want int) string {
 		t.Helper()

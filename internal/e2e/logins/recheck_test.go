@@ -197,9 +197,10 @@ func expectPlainQuestion(t *testing.T, protocol string, r *http.Request) {
 
 // While the service is in trouble, sockets stay open. That is logged once.
 func TestRecheckFails(t *testing.T) {
+	t.Parallel()
 	a := startAuthService(t)
 	a.login("ada", true)
-	s := wstest.Start(t, recheckSite(t, a)+"\nmetrics /metrics")
+	s := &wstest.StartBeside(t, "", recheckSite(t, a)+"\nmetrics /metrics").Server
 	var open []*wstest.Peer
 	for _, protocol := range wstest.Protocols {
 		for _, path := range []string{"/in/echo", "/in/app"} {
@@ -231,6 +232,7 @@ func TestRecheckFails(t *testing.T) {
 // What the route does with the request has no effect on the socket: it is still that of its
 // user, in the access log and in the admin API.
 func TestRecheckLeaksNothing(t *testing.T) {
+	t.Parallel()
 	p := wstest.StartProcess(t, "", `
 		log
 		log_append who {http.auth.user.id}

@@ -10,9 +10,11 @@ import (
 // What is said about a socket doesn't have the subprotocol if that is a token, but the admin
 // API still finds the socket by it.
 func TestLogSubprotocol(t *testing.T) {
+	t.Parallel()
 	const token = "secret.token.of-ada"
 	for value, want := range map[string]string{"plain": token, "hash": "19753163", "off": ""} {
 		t.Run(value, func(t *testing.T) {
+			t.Parallel()
 			p := wstest.StartProcess(t, "", `
 				log
 				log_append placeholder {http.websocket.subprotocol}

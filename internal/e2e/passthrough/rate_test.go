@@ -15,7 +15,7 @@ import (
 // echoes.
 func onBothModes(t *testing.T, options string, f func(t *testing.T, s *wstest.Server, protocol, path string)) {
 	t.Helper()
-	s := wstest.Start(t, fmt.Sprintf(`
+	p := wstest.StartBeside(t, "", fmt.Sprintf(`
 		log
 		metrics /metrics
 		websocket /echo {
@@ -29,18 +29,20 @@ func onBothModes(t *testing.T, options string, f func(t *testing.T, s *wstest.Se
 		reverse_proxy %s`, options, wstest.EchoUpstream(t)))
 	wstest.SideBySide(t, func(t *testing.T, protocol string) {
 		for _, path := range []string{"/echo", "/app"} {
-			f(t, s, protocol, path+"?"+protocol)
+			f(t, &p.Server, protocol, path+"?"+protocol)
 		}
 	})
-	for _, e := range s.Logs.Entries("panic while serving a socket") {
+	for _, e := range p.Logs.Entries("panic while serving a socket") {
 		t.Error(e)
 	}
 }
 
 // A client that sends too much waits, and loses nothing.
 func TestRateDelays(t *testing.T) {
+	t.Parallel()
 	for _, option := range []string{"message_rate 5 100ms", "byte_rate 500 100ms"} {
 		t.Run(option, func(t *testing.T) {
+			t.Parallel()
 			onBothModes(t, option, func(t *testing.T, s *wstest.Server, protocol, path string) {
 				p := s.Dial(t, protocol, path)
 				var sent []string
@@ -61,7 +63,8 @@ func TestRateDelays(t *testing.T) {
 
 // A client that is held back gets Pings, and the socket is reported as delayed.
 func TestRateKeepsAlive(t *testing.T) {
-	onBothModes(t, "message_rate 1 500ms\nkeepalive 20ms 100ms", func(t *testing.T, s *wstest.Server, protocol, path string) {
+	t.Parallel()
+	onBothModes(t, "message_rate 1 2s\nkeepalive 50ms 1s", func(t *testing.T, s *wstest.Server, protocol, path string) {
 		p := s.Dial(t, protocol, path)
 		p.Send(ws.OpText, "first")
 		p.Send(ws.OpText, "second")
@@ -79,7 +82,7 @@ func TestRateKeepsAlive(t *testing.T) {
 			t.Errorf("%s: %s: %d Pings", protocol, path, pings)
 		}
 		p.Conn.Close()
-		if entry := awaitAccess(t, s, path); entry["closed_by"] != "client" || entry["delayed"].(float64) < 0.4 {
+		if entry := awaitAccess(t, s, path); entry["closed_by"] != "client" || entry["delayed"].(float64) < 1 {
 			t.Errorf("%s: %s: closed by %v after a delay of %v", protocol, path, entry["closed_by"], entry["delayed"])
 		}
 		_, samples := s.Fetch(t, "http1", http.MethodGet, "/metrics")
@@ -104,6 +107,7 @@ func awaitAccess(t *testing.T, s *wstest.Server, path string) map[string]any {
 
 // The socket of a client that sends too much is closed, if that is asked for.
 func TestRateCloses(t *testing.T) {
+	t.Parallel()
 	const text = "0123456789"
 	for option, c := range map[string]struct {
 		reason string
@@ -113,6 +117,7 @@ func TestRateCloses(t *testing.T) {
 		"byte_rate 48 1h close":   {"byte rate exceeded", 3}, // of 16 bytes each
 	} {
 		t.Run(option, func(t *testing.T) {
+			t.Parallel()
 			onBothModes(t, option, func(t *testing.T, s *wstest.Server, protocol, path string) {
 				p := s.Dial(t, protocol, path)
 				for range c.passes + 2 {
