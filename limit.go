@@ -58,8 +58,11 @@ func (s *session) countIn(answer http.Header, r *http.Request) error {
 	return caddyhttp.Error(http.StatusServiceUnavailable, tooMany(exceeded, open))
 }
 
-// countOut is countIn's counterpart.
-func (s *session) countOut() { s.handler.connections.Release(s.claims) }
+// countOut is countIn's counterpart. Calls after the first one do nothing.
+func (s *session) countOut() {
+	s.handler.connections.Release(s.claims)
+	s.claims = nil
+}
 
 // tooMany describes a limit that is reached. The value of a key may be a secret.
 func tooMany(exceeded *limit.Claim, open int) error {

@@ -182,5 +182,6 @@ func (s *session) finish() {
 	s.out.End(s.stream.Cut)
 	s.settle()
 	s.stream.Close()
+	s.countOut() // before anybody hears that it is closed
 	s.reportClosed()
 }

@@ -102,7 +102,7 @@ func TestTunnelSurvivesReload(t *testing.T) {
 // holds up no end.
 func TestTunnelEndsWithinFrame(t *testing.T) {
 	t.Parallel()
-	s := wstest.OpenTunnels(t, "max_lifetime 100ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
+	s := wstest.OpenTunnels(t, "max_lifetime 500ms", func(s *wstest.Server, u *wstest.Upstream, protocol string) {
 		for _, sent := range [][]byte{
 			wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("never finished"))[:10],
 			{0x83, 0x80, 1, 2, 3, 4, 5}, // no frame
