@@ -264,6 +264,7 @@ func (s *session) reportOpened() {
 // reportClosed adds the session to the access log, the span and the metrics when it has
 // ended, and emits its event.
 func (s *session) reportClosed() {
+	metrics.closed(s)
 	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
 		c.Write(zap.Inline(s))
 	}
@@ -271,7 +272,6 @@ func (s *session) reportClosed() {
 		extra.Set(zap.Object("websocket", s))
 	}
 	s.annotateSpan()
-	metrics.closed(s)
 	s.handler.emit("websocket_close", s)
 }
 
