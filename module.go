@@ -214,7 +214,7 @@ type Handler struct {
 	// of 2xx, the socket stays open. Any other status below 500 closes it with code 1008 and
 	// the reason "no longer authorized". If there is no answer within 10 seconds, or one of
 	// 500 or more, the socket stays open until the next check; this is logged.
-	// At most 16 handshakes are checked at once.
+	// At most 16 handshakes are checked at once, besides those that go on after that time.
 	// Default: none.
 	RecheckRoutes caddyhttp.RouteList `json:"recheck_routes,omitempty"`
 

@@ -88,13 +88,11 @@ func (q *rechecker) newRecheck(s *session, r *http.Request) *recheck {
 
 // plainRequest returns a handshake as a GET request without the fields that make it one.
 func plainRequest(r *http.Request) *http.Request {
-	plain := &http.Request{
-		Method: http.MethodGet, URL: r.URL, RequestURI: r.RequestURI, Host: r.Host, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
-		Proto: fmt.Sprintf("HTTP/%d.%d", r.ProtoMajor, r.ProtoMinor), ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
-		Header: r.Header.Clone(),
-	}
+	plain := r.Clone(context.Background())
+	plain.Method, plain.Body, plain.ContentLength = http.MethodGet, http.NoBody, 0
+	plain.Proto = fmt.Sprintf("HTTP/%d.%d", r.ProtoMajor, r.ProtoMinor)
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		plain.URL, plain.RequestURI = original.URL, original.RequestURI
+		plain.URL, plain.RequestURI = original.URL, original.RequestURI // which each recheck clones
 	}
 	hopByHop := strings.Split(strings.Join(r.Header["Connection"], ","), ",")
 	for _, name := range append(hopByHop, "Connection", "Upgrade", "Content-Length") {
@@ -105,8 +103,6 @@ func plainRequest(r *http.Request) *http.Request {
 			delete(plain.Header, name)
 		}
 	}
-	plain = plain.Clone(context.Background()) // others may change the URL
-	plain.Body = http.NoBody
 	return plain
 }
 

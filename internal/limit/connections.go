@@ -1,4 +1,5 @@
-// Package limit counts open sockets and meters what a client sends.
+// Package limit counts open sockets, meters what clients send, and queues what is done for
+// many sockets.
 package limit
 
 import (
