@@ -100,9 +100,7 @@ func (h *history) clone() history { return history{slices.Clone(h.bytes), h.size
 // nothing is kept between messages, so a socket without a message in flight costs no more
 // than an uncompressed one.
 func (c *Conn) deflated(h ws.Header, n int) error {
-	c.In.BeginPayload(h, n)
-	c.history.size = c.Deflate.History()
-	in := &compressed{Conn: c, seen: &c.history, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(c.Buffers.Initial())}
+	in := c.beginCompressed(h, n)
 	defer in.gathered.Release()
 	if in.err = in.gather(); in.err != nil {
 		return in.inflate()
@@ -120,6 +118,13 @@ func (c *Conn) deflated(h ws.Header, n int) error {
 	return m.send(ws.FinBit)
 }
 
+// beginCompressed begins to receive a compressed message.
+func (c *Conn) beginCompressed(h ws.Header, n int) *compressed {
+	c.In.BeginPayload(h, n)
+	c.history.size = c.Deflate.History()
+	return &compressed{Conn: c, seen: &c.history, opcode: h.Opcode, fin: h.Fin, gathered: ws.NewGrowingBuffer(c.Buffers.Initial())}
+}
+
 var (
 	errCorruptDeflate = &ws.CloseError{Code: websocket.CloseInvalidFramePayloadData, Reason: "corrupt compressed data"}
 	// errIncomplete ends the check of a message that has not been received completely.
@@ -135,11 +140,19 @@ type compressed struct {
 	gathered ws.GrowingBuffer
 	ahead    []byte // bytes that have been received and not yet inflated
 	inTail   bool   // ahead is part of deflateTail
-	to       *reply // the reply; nil while the message is only checked
+	to       sink   // nil while the message is only checked
 	err      error  // the error of the socket, to be returned after ahead
 	failed   bool   // err has been returned
 	restart  bool   // the inflater has ended before the message
 	seen     *history
+}
+
+// A sink takes a message as it is inflated.
+type sink interface {
+	// take takes the next bytes, or with last set the rest.
+	take(p []byte, last bool) error
+	// pause is called before the handler waits for the client in the middle of the message.
+	pause() error
 }
 
 // gather receives a block of the message, or less at its end or before an error.
@@ -197,7 +210,7 @@ func (c *compressed) check() error {
 	return err
 }
 
-// inflate inflates the message and compresses it again into the reply, if there is one.
+// inflate inflates the message into the sink, if there is one.
 func (c *compressed) inflate() error {
 	inflater := inflaters.Get().(io.ReadCloser)
 	defer inflaters.Put(inflater)
@@ -225,7 +238,7 @@ func (c *compressed) inflate() error {
 			return ws.ErrInvalidUTF8
 		}
 		if c.to != nil {
-			err = c.to.compress(plain.P[:n], last)
+			err = c.to.take(plain.P[:n], last)
 		}
 		c.seen.add(plain.P[:n])
 		if err != nil || last {
@@ -311,16 +324,12 @@ func (c *compressed) fill() error {
 	return nil
 }
 
-// compress adds p to a compressed reply.
-func (m *reply) compress(p []byte, last bool) error {
+// take adds p to a compressed reply.
+func (m *reply) take(p []byte, last bool) error {
 	m.countReceived(len(p))
 	if m.deflater == nil {
-		var dict []byte
-		if m.Deflate.ServerTakeover {
-			dict = m.history.last(minDict + dictFactor*len(p))
-		}
 		m.deflater = m.deflaters().Get().(*klauspost.Writer)
-		m.deflater.ResetDict(m, dict)
+		m.deflater.ResetDict(m, m.dictionary(&m.history, len(p)))
 	}
 	if _, err := m.deflater.Write(p); err != nil {
 		return err
@@ -335,9 +344,9 @@ func (m *reply) compress(p []byte, last bool) error {
 }
 
 // deflaters returns the pool for what was agreed.
-func (m *reply) deflaters() *sync.Pool {
-	bits := m.Deflate.ServerBits()
-	if bits == 15 && m.Deflate.ServerTakeover {
+func (c *Conn) deflaters() *sync.Pool {
+	bits := c.Deflate.ServerBits()
+	if bits == 15 && c.Deflate.ServerTakeover {
 		return &takeoverDeflaters
 	}
 	return &deflaters[bits]
@@ -364,6 +373,14 @@ func (m *reply) endBlock() error {
 	}
 	defer m.putDeflater()
 	return m.deflater.Flush()
+}
+
+// dictionary returns what of the messages sent so far a deflater gets before one of n bytes.
+func (c *Conn) dictionary(sent *history, n int) []byte {
+	if !c.Deflate.ServerTakeover {
+		return nil
+	}
+	return sent.last(minDict + dictFactor*n)
 }
 
 func (m *reply) putDeflater() {

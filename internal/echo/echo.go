@@ -10,7 +10,8 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// A Conn is an open socket. All fields must be set before Messages is called.
+// A Conn is an open socket. All fields but Script must be set before
+// Messages is called.
 type Conn struct {
 	In      *ws.Reader
 	Out     *ws.Writer
@@ -20,14 +21,19 @@ type Conn struct {
 	Deflate *ws.Deflate // nil: messages are not compressed
 	// Received and Sent count messages and their bytes, uncompressed.
 	Received, Sent *ws.Traffic
+	Script         *Script // nil: messages are sent back as they are
 
 	reply   reply // to the current message in long or deflated
 	history history
+	ping    func(payload []byte) // takes Pings; nil: they are answered at once
 }
 
 // Messages echoes messages until an error ends the socket, and returns that. It answers
 // Pings, but not the Close frame, for which it returns a [*ws.PeerCloseError].
 func (c *Conn) Messages() error {
+	if c.Script != nil {
+		return c.scripted()
+	}
 	for {
 		h, n, err := c.nextData()
 		if err != nil {
@@ -59,11 +65,14 @@ func (c *Conn) nextData() (ws.Header, int, error) {
 		if err != nil {
 			return h, n, err
 		}
-		switch h.Opcode {
-		case ws.OpClose:
+		switch {
+		case h.Opcode == ws.OpClose:
 			return h, n, ws.ParseClose(payload)
-		case ws.OpPing:
+		case h.Opcode == ws.OpPing && c.ping == nil:
 			err = c.sendBack(ws.FinBit|byte(ws.OpPong), n, len(payload))
+		case h.Opcode == ws.OpPing:
+			c.ping(payload)
+			c.In.Skip(n + len(payload))
 		default: // a Pong
 			c.Pong(payload)
 			c.In.Skip(n + len(payload))

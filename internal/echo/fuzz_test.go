@@ -104,7 +104,12 @@ func verdictOf(err error) string {
 func readOurs(t *testing.T, stream, sizes []byte, deflate bool) reading {
 	t.Helper()
 	in := &wstest.Pieces{In: stream, Sizes: sizes}
-	c := newConn(in, in, deflate)
+	return readingOf(t, newConn(in, in, deflate), in)
+}
+
+// readingOf reads a stream with a Conn of it.
+func readingOf(t *testing.T, c *Conn, in *wstest.Pieces) reading {
+	t.Helper()
 	r := reading{err: c.Messages()}
 	_ = c.Out.Flush()
 	c.In.Release()
