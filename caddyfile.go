@@ -50,6 +50,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		close_code          <cause> <code>|none
 //		log_subprotocol     plain|hash|off
 //		console
+//		test_controls
 //	}
 //
 // The option close_code may be given once for each cause, and max_connections_per once for
@@ -93,6 +94,9 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return nil
 	case "console":
 		h.Console = true
+		return nil
+	case "test_controls":
+		h.TestControls = true
 		return nil
 	case "keepalive":
 		return h.unmarshalKeepalive(d)

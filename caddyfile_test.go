@@ -147,6 +147,7 @@ var configRefusals = []struct{ config, message string }{
 	{`{"subprotocols": ["chat", "v2.chat", "chat"]}`, "subprotocols 'chat': it is given more than once"},
 
 	{`{"mode": "passthrough", "console": true}`, "console: only valid in echo mode"},
+	{`{"mode": "passthrough", "test_controls": true}`, "test_controls: only valid in echo mode"},
 
 	{`{"compression": "gzip"}`, "compression 'gzip': it must be on or off"},
 	{`{"compression": "true"}`, "compression 'true': it must be on or off"},
@@ -259,6 +260,7 @@ func TestConfigLimits(t *testing.T) {
 		"{\"subprotocols\": [\"!#$%&'*+-.^_`|~aA0\", \"chat\", \"Chat\"]}",
 		`{"mode": "passthrough", "compression": "on", "allowed_origins": ["*"]}`,
 		`{"console": true}`,
+		`{"test_controls": true}`,
 		`{"expires": "8h"}`,
 		`{"recheck_interval": "1s", "recheck_routes": [{"handle": [{"handler": "static_response"}]}], "close_code": {"recheck": 4403}}`,
 		`{"message_rate": {"limit": 9007199254740992, "per": 1}, "byte_rate": {"limit": 1, "per": "24h"}}`,
@@ -294,7 +296,7 @@ func TestPassthroughWarnsOfAnyOrigin(t *testing.T) {
 
 func FuzzCaddyfile(f *testing.F) {
 	f.Add("keepalive 30s 75s\nbuffer_size 8KiB\nallowed_origins self https://*.example.com\nrequire_origin")
-	f.Add("subprotocols v2.chat chat\ncompression on\nmax_message_size 1MB\nmax_connections 1000 10\nconsole")
+	f.Add("subprotocols v2.chat chat\ncompression on\nmax_message_size 1MB\nmax_connections 1000 10\nconsole\ntest_controls")
 	f.Add("keepalive off\nwrite_timeout 5s\nmax_lifetime 1d\nclose_delay 1m30s\nallowed_origins {host}")
 	f.Add("allowed_origins file:// qrc:// app://x wss://host moz-extension://* https://a.example/b {env.X}{host}")
 	f.Add("max_message_size 9223372036854775807")

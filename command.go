@@ -19,7 +19,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "websocket-echo",
-		Usage: "[--listen <addr>] [--domain <example.com>] [--allowed-origin <origin>]... [--keepalive <duration>] [--console] [--access-log]",
+		Usage: "[--listen <addr>] [--domain <example.com>] [--allowed-origin <origin>]... [--keepalive <duration>] [--console] [--test-controls] [--access-log]",
 		Short: "Spins up a WebSocket echo server",
 		Long: `
 A WebSocket server that sends every message back, on any path. Useful for
@@ -40,6 +40,11 @@ the client stays silent for twice that duration, the socket is closed. The
 value "off" turns both off.
 
 With --console, a browser that opens any URL of the server gets a test page.
+
+With --test-controls, clients may ask for late answers, close codes, fragments
+and more by parameters in the query of the URL, such as
+/?delay=2s&close=1012&after=3.
+
 All other requests that are not WebSocket handshakes get status 426.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Flags().StringP("listen", "l", "", "The address to which to bind the listener")
@@ -47,6 +52,7 @@ All other requests that are not WebSocket handshakes get status 426.`,
 			cmd.Flags().StringArrayP("allowed-origin", "o", nil, "Origin whose pages may connect (repeatable)")
 			cmd.Flags().StringP("keepalive", "k", defaultKeepaliveInterval.String(), "How long a socket may be silent before a Ping is sent, or off")
 			cmd.Flags().BoolP("console", "c", false, "Serve a test page to browsers")
+			cmd.Flags().BoolP("test-controls", "t", false, "Let parameters in the URL control the server's behavior")
 			cmd.Flags().BoolP("access-log", "a", false, "Enable the access log")
 			cmd.RunE = caddycmd.WrapCommandFuncForCobra(runEcho)
 		},
@@ -60,7 +66,7 @@ func runEcho(fs caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	echo := &Handler{AllowedOrigins: origins, Console: fs.Bool("console")}
+	echo := &Handler{AllowedOrigins: origins, Console: fs.Bool("console"), TestControls: fs.Bool("test-controls")}
 	if keepalive := fs.String("keepalive"); keepalive == "off" {
 		echo.KeepaliveInterval = -1
 	} else {

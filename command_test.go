@@ -13,7 +13,7 @@ import (
 
 func TestEchoCommand(t *testing.T) {
 	p := wstest.NewProcess("websocket-echo", "--listen", "127.0.0.1:0", "--allowed-origin", "https://a.example",
-		"--allowed-origin", "https://b.example", "--keepalive", "300ms", "--console", "--access-log")
+		"--allowed-origin", "https://b.example", "--keepalive", "300ms", "--console", "--test-controls", "--access-log")
 	p.Run(t, func(msg string) bool { return msg == "server running" })
 	for _, origin := range []string{"-", "https://a.example", "https://b.example"} {
 		peer := p.Dial(t, "http1", "/any/path", "Origin", origin)
@@ -28,6 +28,9 @@ func TestEchoCommand(t *testing.T) {
 	if peer := p.TryDial(t, "http1", "/", "Origin", "https://c.example"); peer.Response.StatusCode != http.StatusForbidden {
 		t.Errorf("another origin gets %d, want 403", peer.Response.StatusCode)
 	}
+	controlled := p.Dial(t, "http1", "/any/path?close=4000&reason=asked")
+	controlled.ExpectClose(4000, "asked")
+	controlled.Conn.Close()
 	for accept, want := range map[string]int{"text/html": 200, "*/*": http.StatusUpgradeRequired} {
 		req, _ := http.NewRequest(http.MethodGet, "http://"+p.Plain, nil)
 		req.Header.Set("Accept", accept)
@@ -42,8 +45,8 @@ func TestEchoCommand(t *testing.T) {
 	}
 	p.Terminate(t)
 	p.ExpectExit(t)
-	if n := len(p.Stderr.Entries("handled request")); n != 6 {
-		t.Errorf("%d entries in the access log, want 6", n)
+	if n := len(p.Stderr.Entries("handled request")); n != 7 {
+		t.Errorf("%d entries in the access log, want 7", n)
 	}
 }
 

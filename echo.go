@@ -1,23 +1,39 @@
 package caddywebsocket
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
 	"github.com/gorilla/websocket"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/controls"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/echo"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// accept answers the handshake and begins the session.
+// accept answers the handshake and begins the session. It returns nil if the client has asked
+// for another answer, which it got.
 func (s *session) accept(w http.ResponseWriter, r *http.Request) (*echo.Conn, error) {
-	a, err := s.handler.accept(w, r)
+	subprotocol := ""
+	if s.handler.TestControls {
+		answered, err := s.control(w, r)
+		if answered || err != nil {
+			return nil, err
+		}
+		subprotocol = s.asked.Subprotocol
+	}
+	a, err := s.handler.accept(w, r, subprotocol)
 	if err != nil {
 		metrics.refused(s.scopeOf(""), err)
 		return nil, err
 	}
-	return s.beginEcho(a), nil
+	script := s.script(r, a)
+	c := s.beginEcho(a)
+	if c.Script = script; script != nil {
+		c.Limit = min(cmp.Or(c.Limit, controls.MaxSize), controls.MaxSize)
+	}
+	return c, nil
 }
 
 // beginEcho begins the session of a socket that has been accepted.
@@ -40,12 +56,16 @@ func (s *session) beginEcho(a *accepted) *echo.Conn {
 func (s *session) echo(c *echo.Conn) {
 	err := c.Messages()
 	if errors.Is(err, ws.ErrCloseSent) {
-		// The timer has begun the closing handshake.
+		// The timer has begun the closing handshake, or a script.
 		if err = c.In.DiscardToClose(); err == nil {
 			err = &ws.PeerCloseError{}
 		}
 	}
-	s.closeEcho(c.In, err)
+	if s.asked.NeverReply {
+		s.ignoreClose(c.In, err)
+	} else {
+		s.closeEcho(c.In, err)
+	}
 	c.In.Release()
 }
 

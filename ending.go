@@ -1,6 +1,7 @@
 package caddywebsocket
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net/http"
@@ -31,6 +32,7 @@ const (
 	byAdmin            cause = "admin"
 	byUpstream         cause = "upstream"
 	byUpstreamTimeout  cause = "upstream_timeout"
+	byTestControls     cause = "test_controls"
 	byError            cause = "error"
 )
 
@@ -46,6 +48,7 @@ type ending struct {
 	appCode int
 	peers   bool   // the Close frame is a peer's
 	invalid string // which rule a peer's Close frame breaks, if any
+	literal bool   // the Close frame has the code whatever that means
 }
 
 // closeNone stands for a session that ends without a Close frame (RFC 6455 §7.1.5).
@@ -58,12 +61,12 @@ func endingBy(by cause, sent ws.PeerCloseError) ending {
 
 // withoutClose reports whether there is no Close frame. A peer's may carry closeNone,
 // which no endpoint may send.
-func (e ending) withoutClose() bool { return e.code == closeNone && e.invalid == "" }
+func (e ending) withoutClose() bool { return e.code == closeNone && e.invalid == "" && !e.literal }
 
 // unsent returns the ending without its Close frame, which could not be sent.
 func (e ending) unsent() ending {
-	if e.code != closeNone {
-		e.code = closeNone
+	if !e.withoutClose() {
+		e.code, e.literal = closeNone, false
 		e.reason = strings.TrimSuffix("no Close frame could be sent: "+e.reason, ": ")
 	}
 	return e
@@ -73,6 +76,9 @@ func (e ending) unsent() ending {
 func (e ending) payload() []byte {
 	if e.invalid != "" {
 		return ws.ClosePayload(websocket.CloseProtocolError, "")
+	}
+	if e.literal {
+		return append(binary.BigEndian.AppendUint16(nil, uint16(e.code)), e.reason...)
 	}
 	return ws.ClosePayload(e.code, e.reason)
 }

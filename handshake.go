@@ -24,14 +24,23 @@ type accepted struct {
 	deflate     *ws.Deflate // nil: messages are not compressed
 }
 
+// extensions returns the value of Sec-WebSocket-Extensions, empty if there is none.
+func (a *accepted) extensions() string {
+	if a.deflate == nil {
+		return ""
+	}
+	return a.deflate.String()
+}
+
 // accept answers a handshake that has passed all checks and gives the stream of
 // frames that follows.
 //
 // gorilla's Upgrader decides on the answer, except on extensions. It knows HTTP/1.1 only and writes
 // to the connection itself, past access logs and header directives. So it is
 // given the request as HTTP/1.1 would have it and a connection that keeps what
-// it writes, and the answer goes out through w.
-func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, error) {
+// it writes, and the answer goes out through w. If a subprotocol is given, it is
+// answered whatever was offered.
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, subprotocol string) (*accepted, error) {
 	head := heads.Get().(*responseHead)
 	defer head.release()
 	conn, err := h.upgrader.Upgrade(head, http1Request(r), nil)
@@ -40,6 +49,10 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request) (*accepted, err
 	}
 	head.copyTo(w.Header(), r.ProtoMajor == 1)
 	a := &accepted{subprotocol: conn.Subprotocol()}
+	if subprotocol != "" {
+		a.subprotocol = subprotocol
+		w.Header()["Sec-WebSocket-Protocol"] = []string{subprotocol}
+	}
 	if h.Compression == "on" {
 		if a.deflate = ws.AcceptDeflate(r.Header, h.ContextTakeover); a.deflate != nil {
 			w.Header()["Sec-WebSocket-Extensions"] = []string{a.deflate.String()}

@@ -86,11 +86,13 @@ func (l *lifecycle) begin(tick func(), first time.Duration) {
 }
 
 // awaitEnding returns a channel that is closed once it is decided how the session ends. It is
-// called before begin, and only once.
+// called before begin.
 func (l *lifecycle) awaitEnding() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.decided = make(chan struct{})
+	if l.decided == nil {
+		l.decided = make(chan struct{})
+	}
 	return l.decided
 }
 

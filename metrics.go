@@ -111,6 +111,9 @@ func (m *collector) expect(places []routes.Place) {
 			m.scopes[c] = false
 		}
 		m.expectRefusals(c)
+		if e.controls {
+			m.handshakes.WithLabelValues(c.labels(handshakeControlled)...)
+		}
 		for c := range e.scopes(c) {
 			m.scopes[c] = true
 			m.expectSessions(c)
@@ -191,6 +194,7 @@ type expectation struct {
 	ends      map[closeLabels]bool
 	rechecks  bool
 	rates     bool
+	controls  bool
 }
 
 // closeLabels are the labels of a close besides its scope.
@@ -234,6 +238,7 @@ func expectationsOf(places []routes.Place) map[scope]*expectation {
 		}
 		all[c].rechecks = all[c].rechecks || h.rechecker != nil
 		all[c].rates = all[c].rates || h.MessageRate != nil || h.ByteRate != nil
+		all[c].controls = all[c].controls || h.TestControls
 		for _, end := range h.endings() {
 			all[c].ends[closeLabels{codeLabel(end.code), string(end.by)}] = true
 		}
@@ -289,6 +294,9 @@ func (h *Handler) endings() []ending {
 		if maySendCode(code) || code == last {
 			list = append(list, ending{by: byAdmin, code: code})
 		}
+		if h.TestControls {
+			list = append(list, ending{by: byTestControls, code: code})
+		}
 	}
 	return list
 }
@@ -310,8 +318,12 @@ var refusals = map[int]string{
 	http.StatusServiceUnavailable: "too_many",
 }
 
-// handshakeNoLogin is the result of handshakes that expires refuses.
-const handshakeNoLogin = "no_login"
+const (
+	// handshakeNoLogin is the result of handshakes that expires refuses.
+	handshakeNoLogin = "no_login"
+	// handshakeControlled is that of handshakes that were refused as the client asked for.
+	handshakeControlled = "test_controls"
+)
 
 // refused counts a handshake that was refused with err.
 func (m *collector) refused(c scope, err error) {

@@ -243,6 +243,12 @@ type Handler struct {
 	// Default: `false`.
 	Console bool `json:"console,omitempty"`
 
+	// Whether clients may ask for behavior that tests need, by parameters in the query of the
+	// URL: late answers, fragments, close codes, and more (see docs/test-controls.md). Without
+	// parameters, an echo is as ever. Unknown ones get status 400. For `echo` only.
+	// Default: `false`.
+	TestControls bool `json:"test_controls,omitempty"`
+
 	ctx            caddy.Context
 	logger         *zap.Logger
 	connections    *limit.Connections
@@ -319,7 +325,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if !handshake.Is(r) {
 		mapPlaceholders(r, noPlaceholder)
-		if h.Console && console.Answer(w, r) {
+		if h.Console && console.Answer(w, r, h.TestControls) {
 			return nil
 		}
 		return next.ServeHTTP(w, r)
@@ -348,7 +354,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, next caddy
 			c, err = s.accept(w, r)
 		}
 	})
-	if err != nil {
+	if err != nil || c == nil {
 		return err
 	}
 	s.echo(c)

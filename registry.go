@@ -37,6 +37,7 @@ type registry struct {
 	ended     map[scope]tally // of the sessions that are not open any more
 	retained  []*app          // earlier configs with open sessions, by when they were replaced
 	exiting   bool            // the process is: no more sockets
+	exit      chan struct{}   // closed when the process begins to exit
 	empty     chan struct{}   // closed when the last session is; nil if nobody waits
 	watching  bool            // watchExit is scheduled
 	drained   time.Time       // when drain's time is over
@@ -48,6 +49,7 @@ func newRegistry() *registry {
 		byID:      make(map[string]*session),
 		byHandler: make(map[*Handler]map[*session]struct{}),
 		ended:     make(map[scope]tally),
+		exit:      make(chan struct{}),
 	}
 }
 
@@ -143,6 +145,7 @@ func (g *registry) closeAll() {
 		return
 	}
 	g.exiting = true
+	close(g.exit)
 	for _, s := range g.byID {
 		s.plan(0, s.handler.ending(byShutdown))
 	}

@@ -28,13 +28,13 @@ func TestObservabilityDocument(t *testing.T) {
 		}
 	}
 	for _, by := range []cause{
-		byClient, byServer, byKeepaliveTimeout, byWriteTimeout, byLifetime, byExpired, byRecheck, byUpstreamTimeout, byReload, byShutdown, byAdmin, byUpstream, byError,
+		byClient, byServer, byKeepaliveTimeout, byWriteTimeout, byLifetime, byExpired, byRecheck, byUpstreamTimeout, byReload, byShutdown, byAdmin, byUpstream, byTestControls, byError,
 	} {
 		if !strings.Contains(text, "`"+string(by)+"`") {
 			t.Errorf("docs/observability.md doesn't say what closed_by %s is", by)
 		}
 	}
-	for _, result := range append([]string{handshakeAccepted, handshakeDeclined, handshakeFailed, handshakeNoLogin}, refusalNames()...) {
+	for _, result := range append([]string{handshakeAccepted, handshakeDeclined, handshakeFailed, handshakeNoLogin, handshakeControlled}, refusalNames()...) {
 		if !strings.Contains(text, "`"+result+"`") {
 			t.Errorf("docs/observability.md doesn't have the handshake result %s", result)
 		}

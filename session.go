@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-21dbdb71/caddy-websocket/internal/controls"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/limit"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/stream"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
@@ -31,6 +32,7 @@ type session struct {
 	place     int                       // in the registry, which guards it
 	rates     *limit.Stream             // stream, if there are limits on what the client may send
 	recheck   *recheck                  // nil if its handler has none
+	asked     controls.Controls         // what its client asks for, with test_controls
 	claims    []limit.Claim             // by which its socket is counted
 	upstream  string                    // where reverse_proxy has dialed, once it has
 	scope     scope                     // from then on

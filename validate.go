@@ -79,6 +79,9 @@ func (h *Handler) Validate() error {
 	if h.Mode == modePassthrough && h.Console {
 		return errors.New("console: only valid in echo mode")
 	}
+	if h.Mode == modePassthrough && h.TestControls {
+		return errors.New("test_controls: only valid in echo mode")
+	}
 	for i, name := range h.Subprotocols {
 		if !httpguts.ValidHeaderFieldName(name) { // a token, as a field name is
 			return fmt.Errorf("subprotocols '%s': it must be a token: letters, digits and !#$%%&'*+-.^_`|~", name)

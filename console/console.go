@@ -38,13 +38,20 @@ type page struct {
 	header http.Header
 }
 
-// assembled returns the page. A matcher may route only one URL to the handler, so the
+// plain is the page, and controlled the one for endpoints with test controls.
+var (
+	plain      = sync.OnceValue(func() *page { return assemble("<body>") })
+	controlled = sync.OnceValue(func() *page { return assemble("<body data-test-controls>") })
+)
+
+// assemble returns the page with the given tag of its body. A matcher may route only one URL to the handler, so the
 // page has to include its styles and scripts; its content security policy allows them by
 // their hashes.
-var assembled = sync.OnceValue(func() *page {
+func assemble(body string) *page {
 	style := concatenate(styles...)
 	script := moduleSyntax.ReplaceAllString(concatenate(scripts...), "")
 	html := strings.NewReplacer(
+		"<body>", body,
 		"<style></style>", "<style>"+style+"</style>",
 		`<script type="module"></script>`, `<script type="module">`+script+"</script>",
 	).Replace(concatenate("page.html"))
@@ -76,7 +83,7 @@ var assembled = sync.OnceValue(func() *page {
 			"Etag":                         {`"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`},
 		},
 	}
-})
+}
 
 // concatenate returns the contents of parts of the page, concatenated.
 func concatenate(names ...string) string {
@@ -103,8 +110,8 @@ func cspHash(content string) string {
 }
 
 // Answer answers a browser with the page, a range of it, or status 304. It reports
-// whether it did.
-func Answer(w http.ResponseWriter, r *http.Request) bool {
+// whether it did. With testControls set, the page has a form for them.
+func Answer(w http.ResponseWriter, r *http.Request, testControls bool) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
@@ -113,7 +120,10 @@ func Answer(w http.ResponseWriter, r *http.Request) bool {
 	if !wantsHTML(r.Header["Accept"]) {
 		return false
 	}
-	p := assembled()
+	p := plain()
+	if testControls {
+		p = controlled()
+	}
 	for name, values := range p.header {
 		w.Header()[name] = slices.Clone(values) // other handlers may append to them
 	}

@@ -14,4 +14,4 @@ type TestPage struct {
 }
 
 // Page returns the page.
-func Page() TestPage { return TestPage{string(assembled().html), assembled().header} }
+func Page() TestPage { return TestPage{string(plain().html), plain().header} }

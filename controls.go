@@ -1,0 +1,195 @@
+package caddywebsocket
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/gorilla/websocket"
+	"go.uber.org/zap"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/controls"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/echo"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
+)
+
+// control reads what the client asks for in the query of the URL and does what comes before the
+// socket. It reports whether it has answered the handshake, since that is not to be accepted.
+func (s *session) control(w http.ResponseWriter, r *http.Request) (answered bool, err error) {
+	if s.asked, err = controls.Parse(r.URL.RawQuery); err != nil {
+		metrics.countHandshake(s.scopeOf(""), refusals[http.StatusBadRequest])
+		writeLine(w, http.StatusBadRequest, err.Error())
+		return true, nil
+	}
+	if err := s.holdAnswer(w, r); err != nil {
+		metrics.countHandshake(s.scopeOf(""), handshakeFailed)
+		return false, err
+	}
+	switch status := s.asked.Status; {
+	case status == 0:
+		return false, nil
+	case status < http.StatusOK:
+		w.WriteHeader(status) // and the final answer follows
+		return false, nil
+	case status < http.StatusMultipleChoices && r.ProtoMajor > 1:
+		w.WriteHeader(status) // which accepts the handshake: what follows would be frames
+	default:
+		writeLine(w, status, fmt.Sprintf("status=%d was asked for", status))
+	}
+	metrics.countHandshake(s.scopeOf(""), handshakeControlled)
+	return true, nil
+}
+
+// holdAnswer waits for as long as the client has asked for, or until the request, the config or
+// the process ends, which it returns an error for.
+func (s *session) holdAnswer(w http.ResponseWriter, r *http.Request) error {
+	if s.asked.AcceptDelay == 0 {
+		return nil
+	}
+	s.handler.logger.Debug("handshake waits for accept_delay", zap.Duration("delay", s.asked.AcceptDelay))
+	delay := time.NewTimer(s.asked.AcceptDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+		return nil
+	case <-r.Context().Done():
+		return caddyhttp.Error(statusClientClosed, fmt.Errorf("accept_delay: %w", r.Context().Err()))
+	case <-s.handler.ctx.Done():
+	case <-sessions.exit:
+	}
+	w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("accept_delay: the server is exiting, or its config was replaced"))
+}
+
+// statusClientClosed is what Caddy's access log has for a client that has left.
+const statusClientClosed = 499
+
+// writeLine writes a whole answer of one line.
+func writeLine(w http.ResponseWriter, status int, line string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, line+"\n") //nolint:gosec // plain text, which nobody may take for HTML
+}
+
+// script returns what has the socket behave as the client asks for; nil if it asks for nothing.
+// It is called before the session begins.
+func (s *session) script(r *http.Request, a *accepted) *echo.Script {
+	if s.asked.Given == nil {
+		return nil
+	}
+	script := &echo.Script{
+		Controls: &s.asked,
+		Ended:    s.awaitEnding(),
+		Go: func(f func()) {
+			go func() {
+				defer s.contain(nil)
+				f()
+			}()
+		},
+		Ping:   s.ping,
+		End:    s.endAsAsked,
+		Failed: func(err error) { s.failed(err); s.stream.Cut() },
+	}
+	if s.asked.Hello {
+		script.Hello = s.hello(r, a)
+	}
+	return script
+}
+
+// endAsAsked ends the session as close or abort ask for.
+func (s *session) endAsAsked() {
+	defer s.contain(nil)
+	e := ending{by: byTestControls, code: s.asked.Code, reason: s.asked.Reason, literal: true}
+	switch {
+	case s.asked.Abort:
+		s.end(ending{by: byTestControls, code: closeNone, reason: "abort"})
+		s.stream.Cut()
+		return
+	case s.asked.Code == controls.NoCode:
+		e.code, e.literal = websocket.CloseNoStatusReceived, false
+	}
+	s.closeWith(e)
+}
+
+// ignoreClose ends a session that doesn't answer the client's Close frame: it waits for the
+// client to leave, for no longer than anything else that a client may ask for. An error other
+// than that frame ends the session as ever.
+func (s *session) ignoreClose(in *ws.Reader, err error) {
+	closed, ok := errors.AsType[*ws.PeerCloseError](err)
+	if !ok {
+		s.closeEcho(in, err)
+		return
+	}
+	s.plan(controls.MaxDuration, ending{by: byTestControls, code: closeNone, reason: "close_reply=never"})
+	in.Drain()
+	s.end(endingBy(byClient, *closed))
+}
+
+// A hello describes the handshake of a socket to its client.
+type hello struct {
+	HTTP        string            `json:"http"`
+	Host        string            `json:"host"`
+	RemoteAddr  string            `json:"remote_addr"`
+	Subprotocol string            `json:"subprotocol"`
+	Extensions  string            `json:"extensions"`
+	Controls    map[string]string `json:"controls"`
+	Headers     http.Header       `json:"headers"`
+}
+
+// hello returns the message that describes the handshake.
+func (s *session) hello(r *http.Request, a *accepted) []byte {
+	message, err := json.Marshal(hello{
+		HTTP:        strings.TrimPrefix(s.handshake.proto, "HTTP/"),
+		Host:        r.Host,
+		RemoteAddr:  r.RemoteAddr,
+		Subprotocol: a.subprotocol,
+		Extensions:  a.extensions(),
+		Controls:    s.asked.Given,
+		Headers:     withoutSecrets(r.Header),
+	})
+	if err != nil {
+		panic(err) // strings can be marshaled
+	}
+	return message
+}
+
+// withoutSecrets returns a copy of a header without the values of the fields that may hold
+// secrets: a page must not see what the browser keeps from it, such as cookies, nor what a
+// proxy has added about the user.
+func withoutSecrets(header http.Header) http.Header {
+	header = header.Clone()
+	for name := range header {
+		if maybeSecret(name) {
+			header[name] = []string{"REDACTED"} // as in Caddy's access log
+		}
+	}
+	return header
+}
+
+// secretWords are in the names of fields that may hold secrets.
+var secretWords = []string{
+	"auth", "cert", "cookie", "credential", "csrf", "email", "identity", "jwt", "key", "passw", "secret", "session", "signature", "token", "user", "xsrf",
+}
+
+// maybeSecret reports whether a field of that name may hold a secret.
+func maybeSecret(name string) bool {
+	switch name {
+	case "User-Agent", "Sec-Websocket-Key", "Sec-Fetch-User":
+		return false
+	}
+	name = strings.ToLower(name)
+	for _, word := range secretWords {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}
