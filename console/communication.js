@@ -93,12 +93,13 @@ function showDetail(entry) {
   if (!entry) {
     return;
   }
-  const { message, direction, type, rtt } = entry;
+  const { message, direction, type, rtt, asked } = entry;
   $('detail-title').textContent = [
     formatTime(entry.time),
     direction === 'event' ? type : `${direction} ${type}`,
     message && `${formatCount(message.size)} bytes`,
     rtt !== undefined && formatDuration(rtt),
+    asked !== undefined && `asked for ${formatDuration(asked)}`,
     message?.name,
   ]
     .filter(Boolean)

@@ -27,7 +27,7 @@ var (
 
 	// Each module comes after those that it imports.
 	scripts = []string{
-		"dom.js", "bytes.js", "message.js", "socket.js", "echoes.js", "rate.js", "latency.js", "plot.js",
+		"dom.js", "bytes.js", "message.js", "socket.js", "controls.js", "effect.js", "echoes.js", "rate.js", "latency.js", "plot.js",
 		"log.js", "grid.js", "export.js", "communication.js", "composer.js", "traffic.js", "page.js",
 	}
 )

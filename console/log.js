@@ -6,13 +6,14 @@ const MOST_ENTRIES = 250_000;
 // An Entry is a line of the Communication Log: a message, or what happened to the
 // socket.
 export class Entry {
-  constructor(direction, { message = null, type = message.type, text = '', rtt, details = {} }) {
+  constructor(direction, { message = null, type = message.type, text = '', rtt, asked, details = {} }) {
     this.time = new Date();
     this.direction = direction; // sent, received or event
     this.type = type; // text or binary, or the name of the event
     this.message = message;
     this.text = text; // of an event
     this.rtt = rtt; // in ms, of an echo
+    this.asked = asked; // in ms, how late the echo was asked to be
     this.details = details; // of an event, for those who save it
   }
 
@@ -46,6 +47,7 @@ export class Entry {
         ? {
             size: message.size,
             rtt_ms: this.rtt,
+            delay_ms: this.asked,
             file: message.name || undefined,
             [message.type === 'text' ? 'text' : 'hex']: message.type === 'text' ? message.head : toHex(message.head, ''),
             truncated: message.truncated || undefined,

@@ -1,6 +1,8 @@
 import { formatCount, formatDuration, formatSize, utf8 } from './bytes.js';
 import { Message } from './message.js';
 import { Connection, MAX_REASON, describeClose, ownURL, parseClose, parseProtocols, parseURL } from './socket.js';
+import { Controls, controlsOf } from './controls.js';
+import { Effect } from './effect.js';
 import { Echoes } from './echoes.js';
 import { Rate } from './rate.js';
 import { Latency } from './latency.js';
@@ -13,7 +15,8 @@ import { Burst, HIGH_WATER, MOST_BYTES, MOST_MESSAGES, Repeat, parseWhole } from
 const own = ownURL(location);
 
 const connection = new Connection({ changed, received });
-const echoes = new Echoes();
+let echoes = new Echoes();
+let effect = new Effect(new Map());
 const rates = { sent: new Rate(), received: new Rate() };
 const latency = new Latency();
 const plot = new Plot($('plot'), latency);
@@ -50,6 +53,7 @@ function changed() {
   const { state, closed, protocol, extensions } = connection;
   switch (state) {
     case 'Open': {
+      effect.opened();
       const took = performance.now() - connecting;
       communication.add('event', { type: 'open', text: `in ${formatDuration(took)}`, details: { protocol, extensions } });
       break;
@@ -62,6 +66,7 @@ function changed() {
       communication.add('event', { type: 'closed', text: describeClose(closed), details: { code, reason, clean: wasClean } });
       stopTraffic();
       echoes.clear();
+      effect.closed(closed);
       break;
     }
   }
@@ -77,6 +82,7 @@ function showState() {
   $('protocol').textContent = protocol || 'none';
   $('extensions').textContent = extensions || 'none';
   document.title = `${state} – ${location.host}${location.pathname}`;
+  showEffect();
   // A control that is only waiting keeps the focus.
   $('connect').disabled = open;
   $('connect').ariaDisabled = String(!idle());
@@ -112,6 +118,8 @@ submit('connect-form', () =>
       const url = parseURL($('url').value, own);
       const protocols = parseProtocols($('protocols').value);
       connecting = performance.now();
+      echoes = new Echoes();
+      effect = new Effect($('test-controls').hidden ? new Map() : controlsOf(url));
       connection.connect(url, protocols);
       communication.add('event', { type: 'connect', text: url, details: { offered: protocols } });
     },
@@ -152,12 +160,17 @@ function transmit(data, message) {
 function received(data) {
   const now = performance.now();
   const message = Message.of(data);
+  rates.received.add(now, message.size);
+  if (effect.takeHello(data)) {
+    communication.add('received', { message });
+    return;
+  }
   const rtt = echoes.match(message, now);
   if (rtt !== undefined) {
     latency.add(now, rtt);
   }
-  rates.received.add(now, message.size);
-  communication.add('received', { message, rtt });
+  effect.received(rtt);
+  communication.add('received', { message, rtt, asked: rtt === undefined ? undefined : effect.delay });
 }
 
 const send = () =>
@@ -231,6 +244,18 @@ submit('burst-form', () => {
 
 // Figures
 
+function showEffect() {
+  effect.missing = echoes.missing;
+  const rows = effect.rows.map(([name, text]) => {
+    const [row, term, value] = ['div', 'dt', 'dd'].map((tag) => document.createElement(tag));
+    term.textContent = name;
+    value.textContent = text;
+    row.append(term, value);
+    return row;
+  });
+  $('effect').replaceChildren(...rows);
+}
+
 function showFigures() {
   const summary = latency.summary();
   for (const name of ['p50', 'p99', 'max']) {
@@ -257,9 +282,12 @@ setInterval(() => {
   if (!document.hidden && (!calm.matches || ++ticks % 10 === 0)) {
     plot.draw();
     showFigures();
+    showEffect();
   }
 }, 100);
 
 $('url').value = own;
+$('test-controls').hidden = document.body.dataset.testControls === undefined;
+new Controls($('controls-form'), $('url')).read();
 showState();
 showFigures();
