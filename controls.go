@@ -27,6 +27,9 @@ func (s *session) control(w http.ResponseWriter, r *http.Request) (answered bool
 		writeLine(w, http.StatusBadRequest, err.Error())
 		return true, nil
 	}
+	if s.asked == nil {
+		return false, nil
+	}
 	if err := s.holdAnswer(w, r); err != nil {
 		metrics.countHandshake(s.scopeOf(""), handshakeFailed)
 		return false, err
@@ -82,11 +85,11 @@ func writeLine(w http.ResponseWriter, status int, line string) {
 // script returns what has the socket behave as the client asks for; nil if it asks for nothing.
 // It is called before the session begins.
 func (s *session) script(r *http.Request, a *accepted) *echo.Script {
-	if s.asked.Given == nil {
+	if s.asked == nil {
 		return nil
 	}
 	script := &echo.Script{
-		Controls: &s.asked,
+		Controls: s.asked,
 		Ended:    s.awaitEnding(),
 		Go: func(f func()) {
 			go func() {

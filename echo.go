@@ -17,11 +17,12 @@ import (
 func (s *session) accept(w http.ResponseWriter, r *http.Request) (*echo.Conn, error) {
 	subprotocol := ""
 	if s.handler.TestControls {
-		answered, err := s.control(w, r)
-		if answered || err != nil {
+		if answered, err := s.control(w, r); answered || err != nil {
 			return nil, err
 		}
-		subprotocol = s.asked.Subprotocol
+		if s.asked != nil {
+			subprotocol = s.asked.Subprotocol
+		}
 	}
 	a, err := s.handler.accept(w, r, subprotocol)
 	if err != nil {
@@ -61,7 +62,7 @@ func (s *session) echo(c *echo.Conn) {
 			err = &ws.PeerCloseError{}
 		}
 	}
-	if s.asked.NeverReply {
+	if s.asked != nil && s.asked.NeverReply {
 		s.ignoreClose(c.In, err)
 	} else {
 		s.closeEcho(c.In, err)

@@ -32,7 +32,7 @@ type session struct {
 	place     int                       // in the registry, which guards it
 	rates     *limit.Stream             // stream, if there are limits on what the client may send
 	recheck   *recheck                  // nil if its handler has none
-	asked     controls.Controls         // what its client asks for, with test_controls
+	asked     *controls.Controls        // what its client asks for, with test_controls; nil: nothing
 	claims    []limit.Claim             // by which its socket is counted
 	upstream  string                    // where reverse_proxy has dialed, once it has
 	scope     scope                     // from then on

@@ -20,7 +20,7 @@ const (
 // NoCode stands for a Close frame without a payload.
 const NoCode = -1
 
-// Controls are what a client asks for. The zero value asks for nothing.
+// Controls are what a client asks for.
 type Controls struct {
 	// Status is that of the answer to the handshake; 0: it is accepted. One from 100 to 199
 	// comes before that of the acceptance.
@@ -48,7 +48,7 @@ type Controls struct {
 	AfterTime    time.Duration
 	NeverReply   bool // to the client's Close frame
 
-	// Given are the parameters as they were written, by name; nil: there are none.
+	// Given are the parameters as they were written, by name.
 	Given map[string]string
 }
 

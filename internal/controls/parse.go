@@ -44,14 +44,14 @@ var needs = map[string][]string{
 	"size":   {"interval"},
 }
 
-// Parse reads the query of a URL. The error is one line, for the client: it names the
-// parameter, the value, the rule, and all parameters.
-func Parse(query string) (Controls, error) {
+// Parse reads the query of a URL. It returns nil if that has no parameters. The error is one
+// line, for the client: it names the parameter, the value, the rule, and all parameters.
+func Parse(query string) (*Controls, error) {
 	c, err := parse(query)
 	if err != nil {
-		return Controls{}, fmt.Errorf("%w; the parameters are %s", err, strings.Join(slices.Sorted(maps.Keys(parameters)), ", "))
+		return nil, fmt.Errorf("%w; the parameters are %s", err, strings.Join(slices.Sorted(maps.Keys(parameters)), ", "))
 	}
-	return *c, nil
+	return c, nil
 }
 
 func parse(query string) (*Controls, error) {
@@ -60,7 +60,7 @@ func parse(query string) (*Controls, error) {
 		return nil, fmt.Errorf("query %s: %w", quote(query), err)
 	}
 	if len(values) == 0 {
-		return new(Controls), nil
+		return nil, nil
 	}
 	c := &Controls{Size: defaultSize, Given: make(map[string]string)}
 	for _, name := range slices.Sorted(maps.Keys(values)) {

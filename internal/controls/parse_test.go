@@ -18,8 +18,6 @@ func TestParse(t *testing.T) {
 		return m
 	}
 	for query, want := range map[string]Controls{
-		"":                            {},
-		"&":                           {},
 		"hello":                       {Hello: true, Size: defaultSize, Given: given("hello", "")},
 		"hello=":                      {Hello: true, Size: defaultSize, Given: given("hello", "")},
 		"status=100":                  {Status: 100, Size: defaultSize, Given: given("status", "100")},
@@ -42,8 +40,13 @@ func TestParse(t *testing.T) {
 		"interval=1s&count=4&size=16 MiB": {Interval: time.Second, Count: 4, Size: 16 << 20, Given: given("interval", "1s", "size", "16 MiB", "count", "4")},
 	} {
 		got, err := Parse(query)
-		if err != nil || !reflect.DeepEqual(got, want) {
+		if err != nil || got == nil || !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s: got %+v, %v, want %+v", query, got, err, want)
+		}
+	}
+	for _, query := range []string{"", "&", "&&"} {
+		if got, err := Parse(query); got != nil || err != nil {
+			t.Errorf("%q: got %+v, %v, want nothing", query, got, err)
 		}
 	}
 }
@@ -117,6 +120,9 @@ func FuzzParse(f *testing.F) {
 			if strings.ContainsAny(err.Error(), "\r\n") {
 				t.Errorf("the error has several lines: %q", err)
 			}
+			return
+		}
+		if c == nil {
 			return
 		}
 		for _, d := range []time.Duration{c.AcceptDelay, c.Delay, c.Ping, c.Interval, c.AfterTime} {

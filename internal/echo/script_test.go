@@ -48,7 +48,7 @@ func perform(t *testing.T, query string, deflate *ws.Deflate, hello string) *per
 	p.conn = newConn(pipeInput{server}, server, deflate != nil)
 	p.conn.Deflate = deflate
 	p.conn.Script = &Script{
-		Controls: &asked,
+		Controls: asked,
 		Ended:    p.ended,
 		Go:       func(f func()) { go f() },
 		Ping:     func() { p.conn.Out.Post(ws.OpPing, []byte("script's")) },
