@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/controls"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/echo"
-	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
 // control reads what the client asks for in the query of the URL and does what comes before the
@@ -41,7 +41,10 @@ func (s *session) control(w http.ResponseWriter, r *http.Request) (answered bool
 		w.WriteHeader(status) // and the final answer follows
 		return false, nil
 	case status < http.StatusMultipleChoices && r.ProtoMajor > 1:
-		w.WriteHeader(status) // which accepts the handshake: what follows would be frames
+		w.WriteHeader(status)                     // which accepts the handshake: what follows would be frames
+		_ = http.NewResponseController(w).Flush() // without Content-Length
+	case status == http.StatusResetContent:
+		w.WriteHeader(status) // which allows no body, though Go would send one
 	default:
 		writeLine(w, status, fmt.Sprintf("status=%d was asked for", status))
 	}
@@ -100,6 +103,7 @@ func (s *session) script(r *http.Request, a *accepted) *echo.Script {
 		Ping:   s.ping,
 		End:    s.endAsAsked,
 		Failed: func(err error) { s.failed(err); s.stream.Cut() },
+		Ignore: s.ignoreClose,
 	}
 	if s.asked.Hello {
 		script.Hello = s.hello(r, a)
@@ -122,18 +126,11 @@ func (s *session) endAsAsked() {
 	s.closeWith(e)
 }
 
-// ignoreClose ends a session that doesn't answer the client's Close frame: it waits for the
-// client to leave, for no longer than anything else that a client may ask for. An error other
-// than that frame ends the session as ever.
-func (s *session) ignoreClose(in *ws.Reader, err error) {
-	closed, ok := errors.AsType[*ws.PeerCloseError](err)
-	if !ok {
-		s.closeEcho(in, err)
-		return
-	}
+// ignoreClose lets the client wait for an answer to its Close frame, for no longer than anything
+// else that a client may ask for.
+func (s *session) ignoreClose() {
+	s.keepalive.off.Store(true) // it owes no Pongs any more
 	s.plan(controls.MaxDuration, ending{by: byTestControls, code: closeNone, reason: "close_reply=never"})
-	in.Drain()
-	s.end(endingBy(byClient, *closed))
 }
 
 // A hello describes the handshake of a socket to its client.
@@ -164,35 +161,29 @@ func (s *session) hello(r *http.Request, a *accepted) []byte {
 	return message
 }
 
-// withoutSecrets returns a copy of a header without the values of the fields that may hold
-// secrets: a page must not see what the browser keeps from it, such as cookies, nor what a
-// proxy has added about the user.
+// withoutSecrets returns a copy of a header with the values of those fields only that can't hold
+// secrets: a page must not see what the browser keeps from it, such as cookies, nor what a proxy
+// has added about the user.
 func withoutSecrets(header http.Header) http.Header {
 	header = header.Clone()
+	delete(header, ":protocol")
 	for name := range header {
-		if maybeSecret(name) {
+		if !harmless(name) {
 			header[name] = []string{"REDACTED"} // as in Caddy's access log
 		}
 	}
 	return header
 }
 
-// secretWords are in the names of fields that may hold secrets.
-var secretWords = []string{
-	"auth", "cert", "cookie", "credential", "csrf", "email", "identity", "jwt", "key", "passw", "secret", "session", "signature", "token", "user", "xsrf",
-}
-
-// maybeSecret reports whether a field of that name may hold a secret.
-func maybeSecret(name string) bool {
+// harmless reports whether a field is one that browsers and WebSocket clients send by themselves,
+// tells the way of the request, or is meant for this.
+func harmless(name string) bool {
 	switch name {
-	case "User-Agent", "Sec-Websocket-Key", "Sec-Fetch-User":
-		return false
+	case "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Dnt", "Forwarded", "Host", "Origin",
+		"Pragma", "Priority", "Te", "Upgrade", "User-Agent", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto":
+		return true
 	}
-	name = strings.ToLower(name)
-	for _, word := range secretWords {
-		if strings.Contains(name, word) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{"Sec-Ch-", "Sec-Fetch-", "Sec-Gpc", "Sec-Websocket-", "X-Test"}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
 }

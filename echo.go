@@ -62,8 +62,8 @@ func (s *session) echo(c *echo.Conn) {
 			err = &ws.PeerCloseError{}
 		}
 	}
-	if s.asked != nil && s.asked.NeverReply {
-		s.ignoreClose(c.In, err)
+	if closed, ok := errors.AsType[*ws.PeerCloseError](err); ok && s.asked != nil && s.asked.NeverReply {
+		s.end(endingBy(byClient, *closed))
 	} else {
 		s.closeEcho(c.In, err)
 	}

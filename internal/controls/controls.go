@@ -10,6 +10,7 @@ const (
 	MaxCount    = 10_000
 	MaxSize     = 16 << 20 // of a message, in bytes
 	MaxTotal    = 64 << 20 // of all messages that are sent unasked, in bytes
+	MaxFrames   = 1 << 20  // of all messages that are sent unasked
 	MaxRate     = 1 << 30  // bytes per second
 	MaxReason   = 123      // bytes; a control frame has room for no more (RFC 6455 §5.5)
 

@@ -103,11 +103,28 @@ func (c *Controls) validate() error {
 		return errors.New("abort: it can't be given with close")
 	case c.Code == NoCode && c.Reason != "":
 		return fmt.Errorf("reason %s: a Close frame without a code has no reason", quote(c.Reason))
-	case int64(c.Count)*int64(c.Size) > MaxTotal:
-		return fmt.Errorf("count %q: count times size, which is %d bytes, must be at most %d bytes", c.Given["count"], c.Size, MaxTotal)
 	}
-	if _, given := c.Given["interval"]; given && c.Count == 0 {
-		c.Count = min(MaxCount, MaxTotal/max(1, c.Size))
+	if _, given := c.Given["interval"]; !given {
+		return nil
+	}
+	return c.validateUnasked()
+}
+
+// validateUnasked checks how much is sent unasked.
+func (c *Controls) validateUnasked() error {
+	frames := 1 // of each message
+	if c.Fragment > 0 {
+		frames = max(1, (c.Size+c.Fragment-1)/c.Fragment)
+	}
+	switch {
+	case frames > MaxFrames:
+		return fmt.Errorf("fragment %q: a message of size, which is %d bytes, must be at most %d frames", c.Given["fragment"], c.Size, MaxFrames)
+	case c.Count == 0:
+		c.Count = min(MaxCount, MaxTotal/max(1, c.Size), MaxFrames/frames)
+	case c.Count*c.Size > MaxTotal:
+		return fmt.Errorf("count %q: count times size, which is %d bytes, must be at most %d bytes", c.Given["count"], c.Size, MaxTotal)
+	case c.Count*frames > MaxFrames:
+		return fmt.Errorf("count %q: so many messages of %d frames each must be at most %d frames", c.Given["count"], frames, MaxFrames)
 	}
 	return nil
 }

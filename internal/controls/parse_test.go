@@ -31,13 +31,14 @@ func TestParse(t *testing.T) {
 			Close: true, Code: 65535, Reason: "a b€", AfterTime: 500 * time.Millisecond, Size: defaultSize,
 			Given: given("close", "65535", "reason", "a b€", "after", "0.5s"),
 		},
-		"close=0&after=0":                 {Close: true, Size: defaultSize, Given: given("close", "0", "after", "0")},
-		"abort&after=10000":               {Abort: true, AfterCount: 10_000, Size: defaultSize, Given: given("abort", "", "after", "10000")},
-		"interval=0":                      {Count: 10_000, Size: defaultSize, Given: given("interval", "0")},
-		"interval=1s&size=0":              {Interval: time.Second, Count: 10_000, Given: given("interval", "1s", "size", "0")},
-		"interval=1s&size=16MiB":          {Interval: time.Second, Count: 4, Size: 16 << 20, Given: given("interval", "1s", "size", "16MiB")},
-		"interval=1s&size=64KiB&count=1":  {Interval: time.Second, Count: 1, Size: 64 << 10, Given: given("interval", "1s", "size", "64KiB", "count", "1")},
-		"interval=1s&count=4&size=16 MiB": {Interval: time.Second, Count: 4, Size: 16 << 20, Given: given("interval", "1s", "size", "16 MiB", "count", "4")},
+		"close=0&after=0":                  {Close: true, Size: defaultSize, Given: given("close", "0", "after", "0")},
+		"abort&after=10000":                {Abort: true, AfterCount: 10_000, Size: defaultSize, Given: given("abort", "", "after", "10000")},
+		"interval=0":                       {Count: 10_000, Size: defaultSize, Given: given("interval", "0")},
+		"interval=1s&size=1MiB&fragment=2": {Interval: time.Second, Count: 2, Size: 1 << 20, Fragment: 2, Given: given("interval", "1s", "size", "1MiB", "fragment", "2")},
+		"interval=1s&size=0":               {Interval: time.Second, Count: 10_000, Given: given("interval", "1s", "size", "0")},
+		"interval=1s&size=16MiB":           {Interval: time.Second, Count: 4, Size: 16 << 20, Given: given("interval", "1s", "size", "16MiB")},
+		"interval=1s&size=64KiB&count=1":   {Interval: time.Second, Count: 1, Size: 64 << 10, Given: given("interval", "1s", "size", "64KiB", "count", "1")},
+		"interval=1s&count=4&size=16 MiB":  {Interval: time.Second, Count: 4, Size: 16 << 20, Given: given("interval", "1s", "size", "16 MiB", "count", "4")},
 	} {
 		got, err := Parse(query)
 		if err != nil || got == nil || !reflect.DeepEqual(*got, want) {
@@ -98,6 +99,8 @@ func TestParseErrors(t *testing.T) {
 		"count=1":                                    `count "1": it needs interval`,
 		"size=1":                                     `size "1": it needs interval`,
 		"interval=0&count=5&size=16MiB":              `count "5": count times size, which is 16777216 bytes, must be at most 67108864 bytes`,
+		"interval=0&size=2MiB&fragment=1":            `fragment "1": a message of size, which is 2097152 bytes, must be at most 1048576 frames`,
+		"interval=0&size=1MiB&fragment=1&count=2":    `count "2": so many messages of 1048576 frames each must be at most 1048576 frames`,
 		"fragment=99999999999999999999":              `fragment "99999999999999999999": it must be a size from 1 to 16MiB, such as 512 or 4KiB`,
 	} {
 		want += "; the parameters are " + strings.Join(all, ", ")

@@ -1,12 +1,29 @@
 package echo
 
 import (
-	"bytes"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
+
+// An outgoing is a message that is to be sent.
+type outgoing struct {
+	io.Reader
+	size int // how much it returns, in bytes
+}
+
+// dots is an endless line of them.
+type dots struct{}
+
+func (dots) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '.'
+	}
+	return len(p), nil
+}
 
 // sendUnasked sends a message that answers none.
 func (p *player) sendUnasked() error {
@@ -16,84 +33,106 @@ func (p *player) sendUnasked() error {
 	if now := time.Now(); p.nextUnasked.Before(now) {
 		p.nextUnasked = now // what was missed is not made up for
 	}
-	message := bytes.Repeat([]byte{'.'}, p.Controls.Size)
-	copy(message, fmt.Sprintf("%d of %d ", p.unasked, p.Controls.Count))
-	return p.send(ws.OpText, message)
+	number := strings.NewReader(fmt.Sprintf("%d of %d ", p.unasked, p.Controls.Count))
+	size := p.Controls.Size
+	return p.send(ws.OpText, outgoing{io.LimitReader(io.MultiReader(number, dots{}), int64(size)), size})
 }
 
 // send sends a message in frames.
-func (p *player) send(opcode ws.Opcode, message []byte) error {
-	firstByte, payload := byte(opcode), message
+func (p *player) send(opcode ws.Opcode, m outgoing) error {
+	size, firstByte := m.size, byte(opcode)
 	if p.Deflate != nil {
-		firstByte, payload = firstByte|ws.RSV1Bit, p.deflateMessage(message, &p.sent)
+		m, firstByte = p.deflateMessage(m, &p.sent), firstByte|ws.RSV1Bit
 	}
-	size := p.Controls.Fragment
-	if size == 0 {
-		size = ws.BlockPayload
+	length := p.Controls.Fragment
+	if length == 0 {
+		length = ws.BlockPayload
 	}
-	for len(payload) > size {
-		if err := p.sendFrame(firstByte, payload[:size]); err != nil {
+	for ; m.size > length; m.size -= length {
+		if err := p.sendFrame(firstByte, m, length); err != nil {
 			return err
 		}
-		if err := p.sendPong(); err != nil {
-			return err
-		}
-		firstByte, payload = byte(ws.OpContinuation), payload[size:]
+		firstByte = byte(ws.OpContinuation)
 	}
-	if err := p.sendFrame(firstByte|ws.FinBit, payload); err != nil {
+	if err := p.sendFrame(firstByte|ws.FinBit, m, m.size); err != nil {
 		return err
 	}
-	p.Sent.Add(1, len(message))
-	return p.Out.Flush()
-}
-
-// sendFrame sends a frame, at the speed that is asked for.
-func (p *player) sendFrame(firstByte byte, payload []byte) error {
-	if p.aborted() {
-		return ws.ErrCloseSent
-	}
-	p.frame = ws.AppendHeader(p.frame[:0], firstByte, len(payload))
-	if p.Controls.Rate == 0 && len(payload) <= ws.BlockPayload {
-		p.frame = append(p.frame, payload...)
-		return p.Out.Send(p.frame, true)
-	}
-	if err := p.pass(p.frame, len(payload) > 0); err != nil {
+	if err := p.passPiece(false); err != nil {
 		return err
 	}
-	return p.pass(payload, false)
+	p.Sent.Add(1, size)
+	return nil
 }
 
-// pass sends bytes of a frame, of which more may follow.
-func (p *player) pass(b []byte, more bool) error {
-	for len(b) > 0 {
-		n := min(len(b), p.pieceSize())
-		if err := p.pace(n); err != nil {
+// sendFrame adds a frame with the next bytes of a payload to the piece, or sends it in several.
+// Control frames that wait come first.
+func (p *player) sendFrame(firstByte byte, payload io.Reader, length int) error {
+	if err := p.sendPong(); err != nil {
+		return err
+	}
+	p.sendPing()
+	if len(p.piece) > 0 && len(p.piece)+ws.HeaderLen(length)+length > p.pieceSize() {
+		// Pieces end between frames where they can, for control frames fit in only there.
+		if err := p.passPiece(false); err != nil {
 			return err
 		}
-		if err := p.Out.Pass(b[:n], more || n < len(b), false); err != nil {
+	}
+	p.piece = ws.AppendHeader(p.piece, firstByte, length)
+	for length > 0 {
+		if len(p.piece) >= p.pieceSize() {
+			if err := p.passPiece(true); err != nil {
+				return err
+			}
+		}
+		n := min(length, max(1, p.pieceSize()-len(p.piece)))
+		at := len(p.piece)
+		p.piece = append(p.piece, make([]byte, n)...)
+		if _, err := io.ReadFull(payload, p.piece[at:]); err != nil {
 			return err
 		}
-		b = b[n:]
+		length -= n
 	}
 	return nil
 }
 
-// pieceSize returns how many bytes of a frame are sent at once: ten times a second, if the
-// speed is low enough for that.
-func (p *player) pieceSize() int {
-	if p.Controls.Rate == 0 {
-		return ws.BlockPayload
+// passPiece sends the piece, at the speed that is asked for. It may end within a frame.
+func (p *player) passPiece(withinFrame bool) error {
+	for piece := p.piece; len(piece) > 0; {
+		n := min(len(piece), p.pieceSize())
+		if err := p.pace(n); err != nil {
+			return err
+		}
+		if err := p.Out.Pass(piece[:n], withinFrame || n < len(piece), false); err != nil {
+			return err
+		}
+		piece = piece[n:]
 	}
-	return int(min(max(1, p.Controls.Rate/10), 16<<10))
+	p.piece = p.piece[:0]
+	return nil
 }
 
-// pace waits until n more bytes of a frame are due. When the socket is about to end, that is at
-// once, so that a Close frame fits in behind the frame. After an abort no more bytes are due.
+// maxPiece is how many bytes of a message are sent at once at most.
+const maxPiece = 64 << 10
+
+// pieceSize returns how many bytes of a message are sent at once: ten times a second, if the
+// speed is low enough for that.
+func (p *player) pieceSize() int {
+	if !p.slow() {
+		return maxPiece
+	}
+	return int(min(max(1, p.Controls.Rate/10), maxPiece))
+}
+
+// slow reports whether messages are sent at a rate. When the socket is about to end, they aren't
+// any more, so that a Close frame fits in behind the frame that is being sent.
+func (p *player) slow() bool { return p.Controls.Rate > 0 && !p.isFinished() && !p.hasEnded() }
+
+// pace waits until n more bytes are due. After an abort no more bytes are.
 func (p *player) pace(n int) error {
-	if p.Controls.Rate > 0 {
+	if p.slow() {
 		p.awaitPaced(n)
 	}
-	if p.aborted() {
+	if p.Controls.Abort && p.hasEnded() {
 		return ws.ErrCloseSent
 	}
 	return nil
@@ -106,14 +145,11 @@ func (p *player) awaitPaced(n int) {
 		p.paced = now
 	}
 	p.paced = p.paced.Add(time.Duration(int64(n) * int64(time.Second) / p.Controls.Rate))
-	for !p.isFinished() && !p.hasEnded() && time.Until(p.paced) > 0 {
+	for p.slow() && time.Until(p.paced) > 0 {
 		p.sleep(p.paced)
 		p.sendPing()
 	}
 }
-
-// aborted reports whether the socket has ended in a way that cuts what is being sent.
-func (p *player) aborted() bool { return p.Controls.Abort && p.hasEnded() }
 
 func (p *player) isFinished() bool {
 	p.mu.Lock()
@@ -130,7 +166,7 @@ func (p *player) sendPing() {
 	p.Ping()
 }
 
-// sendPong sends the Pong that is due, if any.
+// sendPong sends the Pong that is due, if any, between two frames.
 func (p *player) sendPong() error {
 	p.mu.Lock()
 	payload := p.pong
@@ -138,6 +174,9 @@ func (p *player) sendPong() error {
 	p.mu.Unlock()
 	if payload == nil {
 		return nil
+	}
+	if err := p.passPiece(false); err != nil {
+		return err
 	}
 	return p.Out.Control(ws.OpPong, payload)
 }

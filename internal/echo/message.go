@@ -1,6 +1,7 @@
 package echo
 
 import (
+	"bytes"
 	"slices"
 
 	klauspost "github.com/klauspost/compress/flate"
@@ -91,13 +92,22 @@ func (w *sliceWriter) Write(p []byte) (int, error) {
 
 // deflateMessage compresses a whole message, as one that follows those in sent, and adds it to
 // them.
-func (c *Conn) deflateMessage(plain []byte, sent *history) []byte {
+func (c *Conn) deflateMessage(m outgoing, sent *history) outgoing {
 	deflater := c.deflaters().Get().(*klauspost.Writer)
 	defer c.deflaters().Put(deflater)
-	var out sliceWriter // whose writes don't fail
-	deflater.ResetDict(&out, c.dictionary(sent, len(plain)))
-	_, _ = deflater.Write(plain)
+	plain := inflatedBuffers.Get()
+	defer inflatedBuffers.Put(plain)
+	var out sliceWriter // whose writes don't fail, nor do the reads of m
+	deflater.ResetDict(&out, c.dictionary(sent, m.size))
+	for left := m.size; left > 0; {
+		n, _ := m.Read(plain.P[:min(left, len(plain.P))])
+		_, _ = deflater.Write(plain.P[:n])
+		sent.add(plain.P[:n])
+		left -= n
+	}
 	_ = deflater.Flush()
-	sent.add(plain)
-	return out[:len(out)-len(flushMarker)]
+	return newOutgoing(out[:len(out)-len(flushMarker)])
 }
+
+// newOutgoing returns a message to be sent.
+func newOutgoing(p []byte) outgoing { return outgoing{bytes.NewReader(p), len(p)} }

@@ -19,14 +19,15 @@ type Script struct {
 	Ping   func()          // sends a Ping at the next frame boundary
 	End    func()          // ends the socket as Controls.Close or Controls.Abort ask for; called at any time
 	Failed func(err error) // ends the socket after a write has failed
+	Ignore func()          // notes that the client's Close frame is not answered
 }
 
 // maxQueued is how much memory replies that wait may take, in bytes, before nothing more is
 // received. One message may exceed it.
 const maxQueued = 1 << 20
 
-// queuedOverhead is what a reply takes besides its payload, in bytes.
-const queuedOverhead = 64
+// queuedOverhead is what a reply takes besides its payload, in bytes, at most.
+const queuedOverhead = 128
 
 // scripted is Messages for a socket with a script. One goroutine receives; another one, the
 // player's, sends, so that what takes time holds nothing else up.
@@ -38,6 +39,13 @@ func (c *Conn) scripted() error {
 	defer p.finish()
 	for replies := 1; ; replies++ {
 		h, n, err := c.nextData()
+		if _, closed := errors.AsType[*ws.PeerCloseError](err); closed && script.Controls.NeverReply {
+			script.Ignore()
+			c.In.Drain()
+		}
+		if err == nil {
+			err = p.awaitRoom()
+		}
 		if err != nil {
 			return err
 		}
@@ -49,9 +57,7 @@ func (c *Conn) scripted() error {
 		if drop := script.Controls.Drop; drop > 0 && replies%drop == 0 {
 			r.payload, r.dropped = nil, true
 		}
-		if err := p.queue(r); err != nil {
-			return err
-		}
+		p.queue(r)
 	}
 }
 
@@ -63,6 +69,9 @@ type reaction struct {
 	dropped bool // nothing is sent
 }
 
+// memory returns what r takes, in bytes.
+func (r *reaction) memory() int { return cap(r.payload) + queuedOverhead }
+
 // A player sends what the script has the client receive.
 type player struct {
 	*Conn
@@ -70,7 +79,7 @@ type player struct {
 
 	mu       sync.Mutex // guards the following
 	waiting  []reaction // by when they are due
-	queued   int        // the memory that waiting takes, in bytes
+	queued   int        // the memory that they take, with the one that is being sent, in bytes
 	pong     []byte     // the payload of a Pong that is due; nil: none
 	finished bool       // the client has closed or is gone: only what is due is sent
 
@@ -84,7 +93,7 @@ type player struct {
 	messages              int       // how many messages count for AfterCount
 	paced                 time.Time // when the bytes that have been sent are due, by Rate
 	sent                  history
-	frame                 []byte // scratch space for a short frame
+	piece                 []byte // of a message, to be sent at once
 }
 
 func newPlayer(c *Conn) *player {
@@ -106,10 +115,15 @@ func notify(ch chan struct{}) {
 	}
 }
 
-// queue adds what becomes of a message, and waits if too much is waiting. It returns
-// ws.ErrCloseSent if nothing more is sent.
-func (p *player) queue(r reaction) error {
-	for !p.tryQueue(r) {
+// awaitRoom waits while too much is waiting. It returns ws.ErrCloseSent if nothing more is sent.
+func (p *player) awaitRoom() error {
+	for {
+		p.mu.Lock()
+		full := p.queued >= maxQueued
+		p.mu.Unlock()
+		if !full {
+			break
+		}
 		select {
 		case <-p.room:
 		case <-p.done:
@@ -124,16 +138,13 @@ func (p *player) queue(r reaction) error {
 	}
 }
 
-func (p *player) tryQueue(r reaction) bool {
+// queue adds what becomes of a message.
+func (p *player) queue(r reaction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.queued >= maxQueued {
-		return false
-	}
 	p.waiting = append(p.waiting, r)
-	p.queued += len(r.payload) + queuedOverhead
+	p.queued += r.memory()
 	notify(p.wake)
-	return true
 }
 
 // queuePong has a Ping answered at the next frame boundary. Of several that wait, only the
@@ -169,7 +180,7 @@ func (p *player) run() error {
 	now := time.Now()
 	p.nextPing, p.nextUnasked = now.Add(p.Controls.Ping), now.Add(p.Controls.Interval)
 	if p.Hello != nil {
-		if err := p.send(ws.OpText, p.Hello); err != nil {
+		if err := p.send(ws.OpText, newOutgoing(p.Hello)); err != nil {
 			return err
 		}
 	}
@@ -231,18 +242,25 @@ func (p *player) next() (r reaction, due, finished bool) {
 	if due {
 		p.waiting[0] = reaction{}
 		p.waiting = p.waiting[1:]
-		p.queued -= len(r.payload) + queuedOverhead
-		notify(p.room)
 	}
 	return r, due, p.finished
 }
 
+// react sends a reply. The memory that it takes may be used again after that.
 func (p *player) react(r reaction) error {
+	defer p.release(r.memory())
 	p.messages++
 	if r.dropped {
 		return nil
 	}
-	return p.send(r.opcode, r.payload)
+	return p.send(r.opcode, newOutgoing(r.payload))
+}
+
+func (p *player) release(memory int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queued -= memory
+	notify(p.room)
 }
 
 // hasUnasked reports whether messages are left that are sent unasked.
