@@ -62,11 +62,7 @@ func (s *session) echo(c *echo.Conn) {
 			err = &ws.PeerCloseError{}
 		}
 	}
-	if closed, ok := errors.AsType[*ws.PeerCloseError](err); ok && s.asked != nil && s.asked.NeverReply {
-		s.end(endingBy(byClient, *closed))
-	} else {
-		s.closeEcho(c.In, err)
-	}
+	s.closeEcho(c.In, err)
 	c.In.Release()
 }
 
@@ -74,7 +70,8 @@ func (s *session) echo(c *echo.Conn) {
 // possible (RFC 6455 §7).
 func (s *session) closeEcho(in *ws.Reader, err error) {
 	end, _ := s.end(s.endingOf(err))
-	if end.code == closeNone {
+	_, clientClosed := errors.AsType[*ws.PeerCloseError](err)
+	if end.code == closeNone || clientClosed && s.asked != nil && s.asked.NeverReply {
 		return
 	}
 	_ = s.out.Control(ws.OpClose, end.payload()) // fails if the timer has already sent one
@@ -82,7 +79,6 @@ func (s *session) closeEcho(in *ws.Reader, err error) {
 		// The client has not violated RFC 6455, so it can answer our Close frame.
 		_ = in.DiscardToClose()
 	}
-	_, clientClosed := errors.AsType[*ws.PeerCloseError](err)
 	if s.stream.CloseWrite(clientClosed) {
 		in.Drain()
 	}

@@ -14,7 +14,7 @@ import (
 // Long messages come back whole, in whatever frames and pieces they come.
 func TestDeflateLongMessages(t *testing.T) {
 	rng := mathrand.New(mathrand.NewPCG(7, 9))
-	for range 40 {
+	for range 15 {
 		message := patchwork(rng, rng.IntN(1<<20))
 		rest := wstest.Deflate(message)
 		var stream []byte
