@@ -126,7 +126,7 @@ func TestControlsEffect(t *testing.T) {
 			browser.WaitFor(t, c, closed)
 			expectEffect(t, c, map[string]string{
 				"In force": "after=3 close=1012 delay=200ms drop=2 hello ping=1s reason=later",
-				"Replies":  "2, 1 missing", "Delay": "2", "Close": "1012 “later”, as asked for", "Not shown": "browsers hide ping",
+				"Replies":  "2, 1 missing", "Delay": "", "Close": "1012 “later”, as asked for", "Not shown": "browsers hide ping",
 			})
 			if got := effect(t, c)["Delay"]; !strings.HasSuffix(got, ", asked for 200 ms") {
 				t.Errorf("the delay is %s", got)
