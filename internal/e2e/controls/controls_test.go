@@ -150,17 +150,16 @@ func (c *scene) play(t *testing.T, s *wstest.Server, protocol, path string) {
 // returns what it says of the socket.
 func loggedSocket(t *testing.T, s *wstest.Server, id string) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(wstest.Timeout); ; time.Sleep(5 * time.Millisecond) {
-		for _, e := range s.Logs.Entries("handled request") {
+	for seen := 0; ; {
+		entries := s.Logs.Await(t, "handled request", seen+1)
+		for _, e := range entries[seen:] {
 			headers := e["request"].(map[string]any)["headers"].(map[string]any)
 			if ids, ok := headers["X-Test"].([]any); ok && ids[0] == id {
 				socket, _ := e["websocket"].(map[string]any)
 				return socket
 			}
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no entry of %s", id)
-		}
+		seen = len(entries)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
@@ -113,18 +112,13 @@ func TestRudeClients(t *testing.T) {
 			}
 		}
 	}
-	for deadline := time.Now().Add(wstest.Timeout); ; time.Sleep(10 * time.Millisecond) {
-		closed := 0
-		for _, e := range s.Logs.Entries("handled request") {
+	for seen := 0; n > 0; {
+		entries := s.Logs.Await(t, "handled request", seen+1)
+		for _, e := range entries[seen:] {
 			if e["websocket"] != nil {
-				closed++
+				n--
 			}
 		}
-		if closed == n {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d sockets have closed", closed, n)
-		}
+		seen = len(entries)
 	}
 }
