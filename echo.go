@@ -67,7 +67,7 @@ func (s *session) echo(c *echo.Conn) {
 }
 
 // closeEcho ends the socket because of err and completes the closing handshake as far as
-// possible (RFC 6455 §7).
+// possible (RFC 6455 §7), and as the client has not asked for the contrary.
 func (s *session) closeEcho(in *ws.Reader, err error) {
 	end, _ := s.end(s.endingOf(err))
 	_, clientClosed := errors.AsType[*ws.PeerCloseError](err)

@@ -36,8 +36,7 @@ type registry struct {
 	byHandler map[*Handler]map[*session]struct{}
 	ended     map[scope]tally // of the sessions that are not open any more
 	retained  []*app          // earlier configs with open sessions, by when they were replaced
-	exiting   bool            // the process is: no more sockets
-	exit      chan struct{}   // closed when the process begins to exit
+	exit      chan struct{}   // closed when the process begins to exit: no more sockets
 	empty     chan struct{}   // closed when the last session is; nil if nobody waits
 	watching  bool            // watchExit is scheduled
 	drained   time.Time       // when drain's time is over
@@ -66,7 +65,7 @@ func (g *registry) add(s *session) {
 	s.place = len(g.ordered)
 	g.ordered = append(g.ordered, s)
 	carried.Add(s.stream)
-	if g.exiting {
+	if g.exiting() {
 		s.plan(0, s.handler.ending(byShutdown))
 		return
 	}
@@ -141,15 +140,24 @@ func (g *registry) get(id string) *session {
 func (g *registry) closeAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.exiting {
+	if g.exiting() {
 		return
 	}
-	g.exiting = true
 	close(g.exit)
 	for _, s := range g.byID {
 		s.plan(0, s.handler.ending(byShutdown))
 	}
 	carried.CloseAfter(2 * closeWait)
+}
+
+// exiting reports whether the process has begun to exit.
+func (g *registry) exiting() bool {
+	select {
+	case <-g.exit:
+		return true
+	default:
+		return false
+	}
 }
 
 // drain spreads the ends of all sessions over d, for the process is about to exit

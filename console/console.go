@@ -44,9 +44,9 @@ var (
 	controlled = sync.OnceValue(func() *page { return assemble("<body data-test-controls>") })
 )
 
-// assemble returns the page with the given tag of its body. A matcher may route only one URL to the handler, so the
-// page has to include its styles and scripts; its content security policy allows them by
-// their hashes.
+// assemble returns the page with the given tag of its body. A matcher may route only one URL
+// to the handler, so the page has to include its styles and scripts; its content security
+// policy allows them by their hashes.
 func assemble(body string) *page {
 	style := concatenate(styles...)
 	script := moduleSyntax.ReplaceAllString(concatenate(scripts...), "")

@@ -79,13 +79,15 @@ func (p *player) sendFrame(firstByte byte, payload io.Reader, length int) error 
 	}
 	p.piece = ws.AppendHeader(p.piece, firstByte, length)
 	for length > 0 {
-		if len(p.piece) >= p.pieceSize() {
+		at := len(p.piece)
+		room := p.pieceSize() - at
+		if room <= 0 {
 			if err := p.passPiece(true); err != nil {
 				return err
 			}
+			continue
 		}
-		n := min(length, max(1, p.pieceSize()-len(p.piece)))
-		at := len(p.piece)
+		n := min(length, room)
 		p.piece = append(p.piece, make([]byte, n)...)
 		if _, err := io.ReadFull(payload, p.piece[at:]); err != nil {
 			return err

@@ -82,14 +82,6 @@ func (m *inflated) take(p []byte, _ bool) error {
 
 func (m *inflated) pause() error { return nil }
 
-// A sliceWriter collects what is written to it.
-type sliceWriter []byte
-
-func (w *sliceWriter) Write(p []byte) (int, error) {
-	*w = append(*w, p...)
-	return len(p), nil
-}
-
 // deflateMessage compresses a whole message, as one that follows those in sent, and adds it to
 // them.
 func (c *Conn) deflateMessage(m outgoing, sent *history) outgoing {
@@ -97,7 +89,7 @@ func (c *Conn) deflateMessage(m outgoing, sent *history) outgoing {
 	defer c.deflaters().Put(deflater)
 	plain := inflatedBuffers.Get()
 	defer inflatedBuffers.Put(plain)
-	var out sliceWriter // whose writes don't fail, nor do the reads of m
+	var out bytes.Buffer // whose writes don't fail, nor do the reads of m
 	deflater.ResetDict(&out, c.dictionary(sent, m.size))
 	for left := m.size; left > 0; {
 		n, _ := m.Read(plain.P[:min(left, len(plain.P))])
@@ -106,7 +98,7 @@ func (c *Conn) deflateMessage(m outgoing, sent *history) outgoing {
 		left -= n
 	}
 	_ = deflater.Flush()
-	return newOutgoing(out[:len(out)-len(flushMarker)])
+	return newOutgoing(bytes.TrimSuffix(out.Bytes(), []byte(flushMarker)))
 }
 
 // newOutgoing returns a message to be sent.
