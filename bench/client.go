@@ -15,7 +15,7 @@ import (
 
 // A client is one socket to a server.
 type client struct {
-	conn net.Conn
+	conn io.ReadWriteCloser
 	in   *bufio.Reader
 	raw  bool // the server is no WebSocket server: it sends back the bytes it receives
 	// Large messages are written on another goroutine, since the reply may begin
@@ -35,30 +35,20 @@ const handshakeRequest = "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench
 // acceptKey is the Sec-WebSocket-Accept for the key in handshakeRequest (RFC 6455 §1.3).
 const acceptKey = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-// dial opens a socket. The handshake with a raw server is complete when the request has
-// come back.
-func dial(addr string, config *tls.Config, raw bool) (*client, error) {
-	c, err := startHandshake(addr, config, raw)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.finishHandshake(); err != nil {
-		c.close()
-		return nil, err
-	}
-	return c, nil
+func newClient(conn io.ReadWriteCloser, raw bool) *client {
+	return &client{conn: conn, in: bufio.NewReaderSize(conn, 4<<10), raw: raw}
 }
 
-// startHandshake connects to a server and sends the handshake request.
-func startHandshake(addr string, config *tls.Config, raw bool) (*client, error) {
-	conn, err := net.DialTimeout("tcp", addr, dialTimeout)
+// startHandshake connects to a server and sends the handshake request of HTTP/1.1.
+func (d *dialer) startHandshake() (*client, error) {
+	conn, err := net.DialTimeout("tcp", d.addr, dialTimeout)
 	if err != nil {
 		return nil, err
 	}
-	if config != nil {
-		conn = tls.Client(conn, config)
+	if d.config != nil {
+		conn = tls.Client(conn, d.config)
 	}
-	c := &client{conn: conn, in: bufio.NewReaderSize(conn, 4<<10), raw: raw}
+	c := newClient(conn, d.raw)
 	if _, err := io.WriteString(conn, handshakeRequest); err != nil {
 		c.close()
 		return nil, err
@@ -66,7 +56,8 @@ func startHandshake(addr string, config *tls.Config, raw bool) (*client, error) 
 	return c, nil
 }
 
-// finishHandshake receives and checks the response to the handshake request.
+// finishHandshake receives and checks the response to the handshake request. The handshake
+// with a raw server is complete when the request has come back.
 func (c *client) finishHandshake() error {
 	if c.raw {
 		return c.expect([]byte(handshakeRequest))

@@ -22,8 +22,9 @@ func measureKeepalive(b *build, p plan, w io.Writer) error {
 	}
 	defer running.stop()
 	failed := make(chan error, p.keptAlive)
+	d := &dialer{addr: running.addr, over: overTCP}
 	for range p.keptAlive {
-		c, err := dial(running.addr, nil, false)
+		c, err := d.dial()
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,8 @@ import (
 type load struct {
 	name     string
 	sockets  int // the number of clients at once
-	tls      bool
+	over     transport
+	share    bool // all clients share a connection, on HTTP/2 and HTTP/3
 	opcode   byte
 	payloads [][]byte
 	frames   []byte // the frames of all messages, masked
@@ -25,19 +26,31 @@ const (
 )
 
 func newLoads() []*load {
-	return []*load{
+	loads := []*load{
 		newLoad("125 B", binaryPayloads(125, 1)),
 		newLoad("125 B × 16", binaryPayloads(125, 16)),
 		newLoad("4 KiB", binaryPayloads(4<<10, 1)),
 		newLoad("64 KiB", binaryPayloads(64<<10, 1)),
 		newLoad("1 MiB", binaryPayloads(1<<20, 1)),
 		newLoad("text, 64 KiB", [][]byte{multibyte(64 << 10)}).withOpcode(opText),
-		newLoad("TLS, 4 KiB", binaryPayloads(4<<10, 1)).overTLS(),
+		newLoad("TLS, 125 B", binaryPayloads(125, 1)).carriedBy(overTLS),
+		newLoad("TLS, 4 KiB", binaryPayloads(4<<10, 1)).carriedBy(overTLS),
 	}
+	for _, over := range []transport{overHTTP2, overHTTP3} {
+		loads = append(
+			loads,
+			newLoad(string(over)+", 125 B", binaryPayloads(125, 1)).carriedBy(over).sharing(),
+			newLoad(string(over)+", 125 B × 16", binaryPayloads(125, 16)).carriedBy(over).sharing(),
+			newLoad(string(over)+", 4 KiB", binaryPayloads(4<<10, 1)).carriedBy(over).sharing(),
+			newLoad(string(over)+", 64 KiB", binaryPayloads(64<<10, 1)).carriedBy(over).sharing(),
+			newLoad(string(over)+", 125 B, a connection each", binaryPayloads(125, 1)).carriedBy(over),
+		)
+	}
+	return loads
 }
 
 func newLoad(name string, payloads [][]byte) *load {
-	l := &load{name: name, payloads: payloads}
+	l := &load{name: name, payloads: payloads, over: overTCP}
 	// 1 MiB in flight for a server, so that the data fits in the caches.
 	size := len(payloads) * len(payloads[0])
 	l.sockets = max(1, min(32, 1<<20/size))
@@ -53,8 +66,14 @@ func (l *load) withOpcode(opcode byte) *load {
 	return l
 }
 
-func (l *load) overTLS() *load {
-	l.tls = true
+func (l *load) carriedBy(over transport) *load {
+	l.over = over
+	return l
+}
+
+// sharing has all clients share a connection.
+func (l *load) sharing() *load {
+	l.share = true
 	return l
 }
 

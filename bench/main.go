@@ -1,5 +1,5 @@
 // Command bench compares the echo and passthrough modes of this repository with other
-// WebSocket servers, and with a bare TCP echo, which is the upper limit. It prints a
+// WebSocket servers, and with a server that sends bytes back, which is the upper limit. It prints a
 // Markdown table.
 package main
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"fmt"
 	"os"
 	"time"
@@ -18,15 +17,15 @@ type cell struct {
 type server struct {
 	*peer
 	running *process
-	config  *tls.Config // nil without TLS
 }
 
-func (s *server) dial() (*client, error) {
-	c, err := dial(s.running.addr, s.config, s.raw)
+// dialer returns what opens sockets to the server.
+func (t *table) dialer(s *server, over transport, share bool) (*dialer, error) {
+	d, err := newDialer(s.running.addr, over, t.cert.client, s.raw, share)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
-	return c, nil
+	return d, nil
 }
 
 // start starts a peer.
@@ -35,11 +34,7 @@ func (t *table) start(p *peer, secure bool) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
-	s := &server{peer: p, running: running}
-	if secure {
-		s.config = t.cert.client
-	}
-	return s, nil
+	return &server{peer: p, running: running}, nil
 }
 
 // takeTurns makes the servers take turns, so that all are measured under the same
@@ -88,14 +83,20 @@ func (c *cell) measure(p *process, length time.Duration, n int, do func() error)
 
 // measureLoad measures one load: CPU time and rate with all its sockets, and latency with
 // only one.
-func measureLoad(servers []*server, cells []*cell, p plan, l *load) error {
+func (t *table) measureLoad(servers []*server, l *load) error {
 	fmt.Fprintf(os.Stderr, "%s\n", l.name)
+	cells, p := t.column(l.name, servers), t.plan
 	clients := make([][]*client, len(servers))
 	for i, s := range servers {
+		d, err := t.dialer(s, l.over, l.share)
+		if err != nil {
+			return err
+		}
+		defer d.close()
 		for range l.sockets {
-			c, err := s.dial()
+			c, err := d.dial()
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			defer c.close()
 			c.prepare(l)
@@ -123,13 +124,19 @@ func measureLoad(servers []*server, cells []*cell, p plan, l *load) error {
 const handshakeBatch = 16
 
 // measureHandshakes measures the opening and closing of sockets.
-func measureHandshakes(servers []*server, cells []*cell, p plan) error {
+func (t *table) measureHandshakes(servers []*server) error {
 	fmt.Fprintln(os.Stderr, handshakeColumn)
-	return takeTurns(servers, cells, p, handshakeBatch, func(i int) error {
-		s := servers[i]
+	dialers := make([]*dialer, len(servers))
+	for i, s := range servers {
+		var err error
+		if dialers[i], err = t.dialer(s, overTCP, false); err != nil {
+			return err
+		}
+	}
+	return takeTurns(servers, t.column(handshakeColumn, servers), t.plan, handshakeBatch, func(i int) error {
 		var clients [handshakeBatch]*client
 		for j := range clients {
-			c, err := startHandshake(s.running.addr, s.config, s.raw)
+			c, err := dialers[i].startHandshake()
 			if err != nil {
 				return err
 			}
@@ -149,18 +156,23 @@ func measureHandshakes(servers []*server, cells []*cell, p plan) error {
 const warmUpSockets = 20
 
 // measureIdle measures how much memory a socket takes that is idle after one message.
-func (t *table) measureIdle(p *peer, secure bool) (float64, error) {
-	s, err := t.start(p, secure)
+func (t *table) measureIdle(p *peer, over transport) (float64, error) {
+	s, err := t.start(p, over != overTCP)
 	if err != nil {
 		return 0, err
 	}
 	defer s.running.stop()
+	d, err := t.dialer(s, over, true)
+	if err != nil {
+		return 0, err
+	}
+	defer d.close()
 	small := newLoad("", binaryPayloads(125, 1))
 	open := func(n int) (int64, error) {
 		for range n {
-			c, err := s.dial()
+			c, err := d.dial()
 			if err != nil {
-				return 0, err
+				return 0, fmt.Errorf("%s: %w", p.name, err)
 			}
 			t.idle = append(t.idle, c)
 			if err := exchange([]*client{c}, small); err != nil {

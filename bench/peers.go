@@ -12,14 +12,14 @@ import (
 type peer struct {
 	name string
 	base string // the name of the server that it is compared with
-	tls  bool   // it is measured with TLS, too
-	raw  bool   // it isn't a WebSocket server
+	over []transport
+	raw  bool // it isn't a WebSocket server
 	// start starts the server in a process of its own.
 	start func(tls bool) (*process, error)
 }
 
 const (
-	rawEcho      = "raw TCP echo"
+	rawEcho      = "raw echo"
 	reverseProxy = "Caddy: `reverse_proxy`"
 )
 
@@ -56,19 +56,20 @@ func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
 		return nil, err
 	}
 	b.upstream = upstream
+	over1, overAll := []transport{overTCP, overTLS}, []transport{overTCP, overTLS, overHTTP2, overHTTP3}
 	all := []peer{
-		{name: rawEcho, start: b.own("raw"), tls: true, raw: true},
-		{name: "gorilla, textbook", start: b.own("gorilla"), tls: true},
-		{name: "gorilla, tuned", start: b.own("gorilla-tuned"), tls: true},
+		{name: rawEcho, start: b.own("raw"), over: overAll, raw: true},
+		{name: "gorilla, textbook", start: b.own("gorilla"), over: over1},
+		{name: "gorilla, tuned", start: b.own("gorilla-tuned"), over: over1},
 		{name: "coder/websocket", start: b.own("coder")},
 		{name: "lxzan/gws", start: b.own("gws")},
 		{name: "gobwas/ws", start: b.own("gobwas")},
 		{name: "Node's ws", start: b.node},
-		{name: "Caddy: textbook gorilla", start: b.caddy("textbook", `{"handler": "textbook"}`), tls: true},
-		{name: "Caddy: `websocket echo`", start: b.caddy("caddy", `{"handler": "websocket"}`), tls: true},
-		{name: reverseProxy, base: reverseProxy, start: b.caddy("caddy", b.proxy())},
+		{name: "Caddy: textbook gorilla", start: b.caddy("textbook", `{"handler": "textbook"}`), over: over1},
+		{name: "Caddy: `websocket echo`", start: b.caddy("caddy", `{"handler": "websocket"}`), over: overAll},
+		{name: reverseProxy, base: reverseProxy, start: b.caddy("caddy", b.proxy()), over: overAll},
 		{
-			name: "Caddy: `websocket passthrough`", base: reverseProxy,
+			name: "Caddy: `websocket passthrough`", base: reverseProxy, over: overAll,
 			start: b.caddy("caddy", `{"handler": "websocket", "mode": "passthrough", "allowed_origins": ["*"]}`, b.proxy()),
 		},
 	}
@@ -76,6 +77,9 @@ func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
 	for _, p := range all {
 		if p.base == "" {
 			p.base = rawEcho
+		}
+		if p.over == nil {
+			p.over = []transport{overTCP}
 		}
 		if !names.MatchString(p.name) {
 			continue

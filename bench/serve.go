@@ -10,7 +10,7 @@ import (
 
 // servers are the servers that this program itself provides. Each is written as the
 // documentation of its library shows, unless its name says otherwise.
-var servers = map[string]func(net.Listener) error{
+var servers = map[string]func(net.Listener, *tls.Config) error{
 	"raw":           serveRaw,
 	"gorilla":       overHTTP(gorillaTextbook),
 	"gorilla-tuned": overHTTP(gorillaTuned),
@@ -30,40 +30,23 @@ func serve(name string, certificate []string) error {
 		return err
 	}
 	fmt.Println(l.Addr())
-	if len(certificate) == 2 {
-		cert, err := tls.LoadX509KeyPair(certificate[0], certificate[1])
-		if err != nil {
-			return err
-		}
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	if len(certificate) < 2 {
+		return f(l, nil)
 	}
-	return f(l)
+	cert, err := tls.LoadX509KeyPair(certificate[0], certificate[1])
+	if err != nil {
+		return err
+	}
+	return f(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
 }
 
-func overHTTP(f http.HandlerFunc) func(net.Listener) error {
-	srv := &http.Server{Handler: f, ReadHeaderTimeout: time.Minute} // the same as Caddy's default
-	return srv.Serve
-}
-
-// serveRaw sends bytes back as they arrive. No WebSocket server can need less time.
-func serveRaw(l net.Listener) error {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return err
+// overHTTP serves HTTP/1.1.
+func overHTTP(f http.HandlerFunc) func(net.Listener, *tls.Config) error {
+	return func(l net.Listener, config *tls.Config) error {
+		if config != nil {
+			l = tls.NewListener(l, config)
 		}
-		go func() {
-			defer func() { _ = conn.Close() }()
-			p := make([]byte, 64<<10)
-			for {
-				n, err := conn.Read(p)
-				if err != nil {
-					return
-				}
-				if _, err := conn.Write(p[:n]); err != nil {
-					return
-				}
-			}
-		}()
+		srv := &http.Server{Handler: f, ReadHeaderTimeout: time.Minute} // the same as Caddy's default
+		return srv.Serve(l)
 	}
 }

@@ -23,6 +23,7 @@ func serveCommand(name string) *exec.Cmd {
 	self, err := os.Executable()
 	cmd := exec.Command(self, "serve", name)
 	cmd.Err = err
+	cmd.Env = append(os.Environ(), "GODEBUG=http2xconnect=1") // for Extended CONNECT on HTTP/2
 	return cmd
 }
 

@@ -21,11 +21,19 @@ type table struct {
 	idle   []*client                     // idle sockets that are open
 }
 
-const (
-	handshakeColumn = "handshake"
-	idleColumn      = "idle socket"
-	idleTLSColumn   = "idle, TLS"
-)
+const handshakeColumn = "handshake"
+
+// idleColumns are the columns for idle sockets, and over what these come. On HTTP/2 and
+// HTTP/3 they share a connection.
+var idleColumns = []struct {
+	name string
+	over transport
+}{
+	{"idle socket", overTCP},
+	{"idle, TLS", overTLS},
+	{"idle, HTTP/2", overHTTP2},
+	{"idle, HTTP/3", overHTTP3},
+}
 
 func newTable(peers []peer, cert certificate, p plan) *table {
 	t := &table{plan: p, cert: cert, peers: peers, cells: map[string]map[string]*cell{}, memory: map[string]map[string]float64{}}
@@ -44,19 +52,19 @@ func (t *table) measure() error {
 			return err
 		}
 	}
-	for column, secure := range map[string]bool{idleColumn: false, idleTLSColumn: true} {
-		if !t.plan.loads.MatchString(column) {
+	for _, column := range idleColumns {
+		if !t.plan.loads.MatchString(column.name) {
 			continue
 		}
-		fmt.Fprintln(os.Stderr, column)
-		t.memory[column] = map[string]float64{}
+		fmt.Fprintln(os.Stderr, column.name)
+		t.memory[column.name] = map[string]float64{}
 		for i := range t.peers {
 			p := &t.peers[i]
-			if secure && !p.tls {
+			if !slices.Contains(p.over, column.over) {
 				continue
 			}
 			var err error
-			if t.memory[column][p.name], err = t.measureIdle(p, secure); err != nil {
+			if t.memory[column.name][p.name], err = t.measureIdle(p, column.over); err != nil {
 				return err
 			}
 		}
@@ -68,7 +76,7 @@ func (t *table) measure() error {
 func (t *table) measureBusy(secure bool) error {
 	var servers []*server
 	for i := range t.peers {
-		if p := &t.peers[i]; p.tls || !secure {
+		if p := &t.peers[i]; len(p.over) > 1 || !secure {
 			s, err := t.start(p, secure)
 			if err != nil {
 				return err
@@ -78,17 +86,21 @@ func (t *table) measureBusy(secure bool) error {
 		}
 	}
 	for _, l := range t.loads {
-		if l.tls != secure {
+		if (l.over != overTCP) != secure {
 			continue
 		}
-		if err := measureLoad(servers, t.column(l.name, servers), t.plan, l); err != nil {
+		if err := t.measureLoad(thatServe(servers, l.over), l); err != nil {
 			return fmt.Errorf("%s: %w", l.name, err)
 		}
 	}
 	if secure || !t.plan.loads.MatchString(handshakeColumn) {
 		return nil
 	}
-	return measureHandshakes(servers, t.column(handshakeColumn, servers), t.plan)
+	return t.measureHandshakes(servers)
+}
+
+func thatServe(servers []*server, over transport) []*server {
+	return slices.DeleteFunc(slices.Clone(servers), func(s *server) bool { return !slices.Contains(s.over, over) })
 }
 
 // column adds a column to the table and returns its cells.
@@ -108,7 +120,10 @@ func (t *table) print(w io.Writer) {
 	for _, l := range t.loads {
 		columns = append(columns, l.name)
 	}
-	columns = append(columns, handshakeColumn, idleColumn, idleTLSColumn)
+	columns = append(columns, handshakeColumn)
+	for _, c := range idleColumns {
+		columns = append(columns, c.name)
+	}
 	columns = slices.DeleteFunc(columns, func(c string) bool { return t.cells[c] == nil && t.memory[c] == nil })
 	fmt.Fprintf(w, "| | %s |\n|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---:|", len(columns)))
 	for _, g := range groups {
