@@ -63,7 +63,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, subprotocol str
 		return a, err
 	}
 	stream.AllowLongReads(r)
-	a.stream = stream.NewBody(w, r, r.Body, time.Duration(h.WriteTimeout), h.logger)
+	a.stream = stream.NewBody(w, r, r.Body, time.Duration(h.WriteTimeout))
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush() // if it fails, so does the first read
 	return a, nil

@@ -103,7 +103,9 @@ func (w *tunnelWriter) WriteHeader(status int) {
 	w.ResponseWriterWrapper.WriteHeader(status)
 	if tunnel {
 		w.t.agree(w.Header())
-		w.t.begin(stream.NewBody(w.ResponseWriter, w.r, w.r.Body, time.Duration(w.t.handler.WriteTimeout), w.t.handler.logger))
+		w.t.begin(stream.NewBody(w.ResponseWriter, w.r, w.r.Body, time.Duration(w.t.handler.WriteTimeout)))
+		// If it fails, so does the first read.
+		_ = w.t.out.Exclusively(http.NewResponseController(w.ResponseWriter).Flush)
 	}
 }
 
@@ -141,13 +143,13 @@ func (w *tunnelWriter) ReadFrom(r io.Reader) (int64, error) {
 	return w.t.ReadFrom(r)
 }
 
+// FlushError does nothing for a tunnel, where each write is flushed.
 func (w *tunnelWriter) FlushError() error {
 	w.answer()
-	flush := http.NewResponseController(w.ResponseWriter).Flush
 	if w.t.begun() {
-		return w.t.out.Exclusively(flush)
+		return nil
 	}
-	return flush()
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 // A tunnelBody is the body of an Extended CONNECT.

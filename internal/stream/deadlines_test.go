@@ -35,7 +35,7 @@ func TestAllowLongReads(t *testing.T) {
 	}
 	r = r.WithContext(caddyhttp.ContextWithIdleTimeouts(r.Context(), reader, nil))
 	AllowLongReads(r)
-	b := NewBody(w, r, reader, time.Minute, zap.NewNop())
+	b := NewBody(w, r, reader, time.Minute)
 	p := make([]byte, 1)
 	for range 5 {
 		if _, err := b.Read(p); err != nil {

@@ -16,8 +16,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 const testTimeout = 10 * time.Second
@@ -36,7 +34,7 @@ func TestStalledWrite(t *testing.T) {
 		},
 		"HTTP body": func(server, client net.Conn) (Stream, io.Reader) {
 			r := httptest.NewRequest(http.MethodConnect, "/", nil)
-			return NewBody(&pipeWriter{Conn: server}, r, r.Body, testTimeout, zap.NewNop()), client
+			return NewBody(&pipeWriter{Conn: server}, r, r.Body, testTimeout), client
 		},
 	} {
 		for _, pause := range []time.Duration{0, time.Second, 5 * time.Second, 9 * time.Second, 9900 * time.Millisecond} {

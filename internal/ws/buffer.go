@@ -36,10 +36,11 @@ func (b *BufferPool) Put(buf *Buffer) {
 // is meant to hold.
 const BlockPayload = 64 << 10
 
-// Larger buffers than these gain nothing, and another size between smallBlocks and
+// Larger buffers than these gain nothing, and another size between SmallBlocks and
 // Blocks would cost a message of 64 KiB one more read and copy.
 var (
-	smallBlocks = NewBufferPool(4<<10 + MaxHeader)
+	// SmallBlocks lends buffers for a header and 4 KiB.
+	SmallBlocks = NewBufferPool(4<<10 + MaxHeader)
 	// Blocks lends buffers for a header and BlockPayload, with some room for data
 	// that grows when it is compressed.
 	Blocks = NewBufferPool(MaxServerHeader + BlockPayload + 64)
@@ -50,8 +51,8 @@ var (
 // Initial returns the pool to borrow from first when b's buffers are the largest
 // that may be used.
 func (b *BufferPool) Initial() *BufferPool {
-	if b.Size > smallBlocks.Size {
-		return smallBlocks
+	if b.Size > SmallBlocks.Size {
+		return SmallBlocks
 	}
 	return b
 }
@@ -59,7 +60,7 @@ func (b *BufferPool) Initial() *BufferPool {
 // larger returns the pool with the next larger buffers, but none larger than
 // limit's.
 func (b *BufferPool) larger(limit *BufferPool) *BufferPool {
-	for _, next := range [...]*BufferPool{smallBlocks, Blocks, LongBlocks} {
+	for _, next := range [...]*BufferPool{SmallBlocks, Blocks, LongBlocks} {
 		if next.Size > b.Size && next.Size < limit.Size {
 			return next
 		}
