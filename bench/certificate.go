@@ -11,18 +11,20 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
 // A certificate is used by all servers and trusted by the clients.
 type certificate struct {
 	file, key string      // paths of PEM files
+	both      string      // the path of a PEM file with both
 	client    *tls.Config // that of a client
 }
 
 // newCertificate creates a certificate for 127.0.0.1, with its files in dir.
 func newCertificate(dir string) (certificate, error) {
-	c := certificate{file: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem")}
+	c := certificate{file: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem"), both: filepath.Join(dir, "both.pem")}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return c, err
@@ -49,11 +51,10 @@ func newCertificate(dir string) (certificate, error) {
 	}
 	pool.AddCert(cert)
 	c.client = &tls.Config{RootCAs: pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
-	for file, block := range map[string]*pem.Block{
-		c.file: {Type: "CERTIFICATE", Bytes: der},
-		c.key:  {Type: "PRIVATE KEY", Bytes: private},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	for file, content := range map[string][]byte{c.file: certPEM, c.key: keyPEM, c.both: slices.Concat(certPEM, keyPEM)} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
 			return c, err
 		}
 	}

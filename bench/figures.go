@@ -108,7 +108,7 @@ func (t *table) printNoise(w io.Writer) {
 	if len(spreads) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nIn parentheses: the ratio to %s, or for passthrough to `reverse_proxy` alone. %d rounds of %s each. The "+
+	fmt.Fprintf(w, "In parentheses: the ratio to %s, or for proxies to Caddy's `reverse_proxy` alone. %d rounds of %s each. The "+
 		"interquartile range of CPU time is %.0f%% of the median in the median cell, %.0f%% in the noisiest.\n",
 		rawEcho, t.plan.rounds, t.plan.turn, 100*median(spreads), 100*slices.Max(spreads))
 }

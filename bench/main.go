@@ -1,6 +1,6 @@
 // Command bench compares the echo and passthrough modes of this repository with other
-// WebSocket servers, and with a server that sends bytes back, which is the upper limit. It prints a
-// Markdown table.
+// WebSocket servers and proxies, and with a server that only sends bytes back, which is
+// the upper limit. It prints Markdown tables.
 package main
 
 import (

@@ -14,6 +14,8 @@ type peer struct {
 	base string // the name of the server that it is compared with
 	over []transport
 	raw  bool // it isn't a WebSocket server
+	// program is what has to be installed; empty if it is built here.
+	program string
 	// start starts the server in a process of its own.
 	start func(tls bool) (*process, error)
 }
@@ -64,7 +66,7 @@ func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
 		{name: "coder/websocket", start: b.own("coder")},
 		{name: "lxzan/gws", start: b.own("gws")},
 		{name: "gobwas/ws", start: b.own("gobwas")},
-		{name: "Node's ws", start: b.node},
+		{name: "Node's ws", start: b.node, program: "node"},
 		{name: "Caddy: textbook gorilla", start: b.caddy("textbook", `{"handler": "textbook"}`), over: over1},
 		{name: "Caddy: `websocket echo`", start: b.caddy("caddy", `{"handler": "websocket"}`), over: overAll},
 		{name: reverseProxy, base: reverseProxy, start: b.caddy("caddy", b.proxy()), over: overAll},
@@ -72,6 +74,10 @@ func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
 			name: "Caddy: `websocket passthrough`", base: reverseProxy, over: overAll,
 			start: b.caddy("caddy", `{"handler": "websocket", "mode": "passthrough", "allowed_origins": ["*"]}`, b.proxy()),
 		},
+		{name: "nginx", base: reverseProxy, over: over1, start: b.nginx(""), program: "nginx"},
+		{name: "nginx, tuned", base: reverseProxy, over: over1, start: b.nginx(nginxTuned), program: "nginx"},
+		{name: "HAProxy", base: reverseProxy, over: overAll[:3], start: b.haproxy(""), program: "haproxy"},
+		{name: "HAProxy, tuned", base: reverseProxy, over: overAll[:3], start: b.haproxy(haproxyTuned), program: "haproxy"},
 	}
 	var chosen []peer
 	for _, p := range all {
@@ -84,8 +90,8 @@ func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
 		if !names.MatchString(p.name) {
 			continue
 		}
-		if p.name == "Node's ws" && !haveNode() {
-			fmt.Fprintln(os.Stderr, "Node and npm are not installed: leaving out Node's ws.")
+		if !installed(p.program) {
+			fmt.Fprintf(os.Stderr, "%s is not installed: leaving out %s.\n", p.program, p.name)
 			continue
 		}
 		chosen = append(chosen, p)
@@ -94,4 +100,13 @@ func (b *build) peers(names *regexp.Regexp) ([]peer, error) {
 		return nil, fmt.Errorf("no server's name matches %s", names)
 	}
 	return chosen, nil
+}
+
+// installed reports whether a program can be run, and makes sure that Node has what it needs.
+func installed(program string) bool {
+	if program == "" {
+		return true
+	}
+	_, err := exec.LookPath(program)
+	return err == nil && (program != "node" || installWS())
 }

@@ -114,28 +114,55 @@ func (t *table) column(name string, servers []*server) []*cell {
 	return cells
 }
 
-// print prints the table.
+// print prints the table in two parts: the columns of HTTP/1.1, and those of HTTP/2 and
+// HTTP/3.
 func (t *table) print(w io.Writer) {
+	t.printPart(w, overTCP, overTLS)
+	t.printPart(w, overHTTP2, overHTTP3)
+	t.printNoise(w)
+}
+
+// printPart prints the columns of what came over the given transports, and the rows of the
+// servers that have an entry in one of them.
+func (t *table) printPart(w io.Writer, over ...transport) {
 	var columns []string
 	for _, l := range t.loads {
-		columns = append(columns, l.name)
+		if slices.Contains(over, l.over) {
+			columns = append(columns, l.name)
+		}
 	}
-	columns = append(columns, handshakeColumn)
+	if slices.Contains(over, overTCP) {
+		columns = append(columns, handshakeColumn)
+	}
 	for _, c := range idleColumns {
-		columns = append(columns, c.name)
+		if slices.Contains(over, c.over) {
+			columns = append(columns, c.name)
+		}
 	}
 	columns = slices.DeleteFunc(columns, func(c string) bool { return t.cells[c] == nil && t.memory[c] == nil })
+	if len(columns) == 0 {
+		return
+	}
 	fmt.Fprintf(w, "| | %s |\n|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---:|", len(columns)))
 	for _, g := range groups {
 		fmt.Fprintf(w, "| **%s** |%s\n", g.name, strings.Repeat(" |", len(columns)))
 		for i := range t.peers {
-			p := &t.peers[i]
-			fmt.Fprintf(w, "| %s |", p.name)
-			for _, column := range columns {
-				fmt.Fprintf(w, " %s |", cmp.Or(t.entry(column, p, g), "-"))
-			}
-			fmt.Fprintln(w)
+			t.printRow(w, &t.peers[i], columns, g)
 		}
 	}
-	t.printNoise(w)
+	fmt.Fprintln(w)
+}
+
+// printRow prints the entries of a server, unless it has none.
+func (t *table) printRow(w io.Writer, p *peer, columns []string, g *group) {
+	var row strings.Builder
+	empty := true
+	for _, column := range columns {
+		entry := t.entry(column, p, g)
+		empty = empty && entry == ""
+		fmt.Fprintf(&row, " %s |", cmp.Or(entry, "-"))
+	}
+	if !empty {
+		fmt.Fprintf(w, "| %s |%s\n", p.name, row.String())
+	}
 }
