@@ -37,7 +37,7 @@ type Process struct {
 // StartProcess runs Caddy with the given config until the test ends.
 func StartProcess(t testing.TB, global, site string) *Process {
 	t.Helper()
-	return startProcess(t, NewProcess("run", "--config", "-"), "INFO", global, site)
+	return NewProcess("run", "--config", "-").Serve(t, "INFO", global, site)
 }
 
 // StartNode is StartProcess for one of several Caddys that share a storage, the JSON of its
@@ -51,17 +51,19 @@ func StartNode(t testing.TB, dir, binary string, storage map[string]any, site st
 	if binary != "" {
 		p.Cmd.Path = binary
 	}
-	return startProcess(t, p, "INFO", "", site)
+	return p.Serve(t, "INFO", "", site)
 }
 
 // StartBeside is StartGlobal in a process of its own, for a parallel test: one that takes
 // its time takes it while others do.
 func StartBeside(t testing.TB, global, site string) *Process {
 	t.Helper()
-	return startProcess(t, NewProcess("run", "--config", "-"), "DEBUG", global, site)
+	return NewProcess("run", "--config", "-").Serve(t, "DEBUG", global, site)
 }
 
-func startProcess(t testing.TB, p *Process, level, global, site string) *Process {
+// Serve runs the process, whose arguments read a config from standard input, with the given
+// one until the test ends. It logs what is of the given level or above.
+func (p *Process) Serve(t testing.TB, level, global, site string) *Process {
 	t.Helper()
 	p.level = level
 	p.AdminSocket = filepath.Join(TempDir, rand.Text()) // a path that is short enough for a socket
@@ -209,6 +211,16 @@ func (p *Process) Terminate(t *testing.T) {
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Abort ends the process, and returns its log, with the stacks of all goroutines.
+func (p *Process) Abort(t *testing.T) string {
+	t.Helper()
+	if err := p.Cmd.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	return p.Stderr.String()
 }
 
 // ExpectExit makes sure that the process ends, and well.
