@@ -35,21 +35,31 @@ func (c *Conn) Messages() error {
 		return c.scripted()
 	}
 	for {
-		h, n, err := c.nextData()
-		if err != nil {
-			return err
-		}
-		switch {
-		case h.RSV == ws.RSV1Bit:
-			err = c.deflated(h, n)
-		case h.Fin && c.In.Fits(h, n):
-			err = c.short(h, n)
-		default:
-			err = c.long(h, n)
+		// A socket that waits here, and not within next, has less on its stack.
+		err := c.In.Await()
+		if err == nil {
+			err = c.next()
 		}
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// next echoes the next message or answers a control frame.
+func (c *Conn) next() error {
+	h, n, err := c.In.NextHeader()
+	switch {
+	case err != nil:
+		return err
+	case h.Opcode.IsControl():
+		return c.control(h, n)
+	case h.RSV == ws.RSV1Bit:
+		return c.deflated(h, n)
+	case h.Fin && c.In.Fits(h, n):
+		return c.short(h, n)
+	default:
+		return c.long(h, n)
 	}
 }
 
@@ -61,26 +71,31 @@ func (c *Conn) nextData() (ws.Header, int, error) {
 		if err != nil || !h.Opcode.IsControl() {
 			return h, n, err
 		}
-		payload, err := c.In.PeekPayload(h, n, nil)
-		if err != nil {
-			return h, n, err
-		}
-		switch {
-		case h.Opcode == ws.OpClose:
-			return h, n, ws.ParseClose(payload)
-		case h.Opcode == ws.OpPing && c.ping == nil:
-			err = c.sendBack(ws.FinBit|byte(ws.OpPong), n, len(payload))
-		case h.Opcode == ws.OpPing:
-			c.ping(payload)
-			c.In.Skip(n + len(payload))
-		default: // a Pong
-			c.Pong(payload)
-			c.In.Skip(n + len(payload))
-		}
-		if err != nil {
+		if err := c.control(h, n); err != nil {
 			return h, n, err
 		}
 	}
+}
+
+// control answers a control frame, but not a Close, for which it returns a
+// [*ws.PeerCloseError].
+func (c *Conn) control(h ws.Header, n int) error {
+	payload, err := c.In.PeekPayload(h, n, nil)
+	if err != nil {
+		return err
+	}
+	switch {
+	case h.Opcode == ws.OpClose:
+		return ws.ParseClose(payload)
+	case h.Opcode == ws.OpPing && c.ping == nil:
+		return c.sendBack(ws.FinBit|byte(ws.OpPong), n, len(payload))
+	case h.Opcode == ws.OpPing:
+		c.ping(payload)
+	default: // a Pong
+		c.Pong(payload)
+	}
+	c.In.Skip(n + len(payload))
+	return nil
 }
 
 // checkSize checks that a message of size bytes may grow by more bytes.

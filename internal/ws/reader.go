@@ -79,6 +79,14 @@ func (r *Reader) fill() error {
 	return err
 }
 
+// Await waits until there are received bytes that have not been read.
+func (r *Reader) Await() error {
+	if r.More() {
+		return nil
+	}
+	return r.fill()
+}
+
 // borrow borrows a buffer, a larger one than the last if that was filled.
 func (r *Reader) borrow() {
 	if r.filled {
