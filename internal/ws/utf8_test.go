@@ -3,8 +3,11 @@ package ws
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
+
+	asmutf8 "github.com/segmentio/asm/utf8"
 )
 
 // FuzzUTF8 holds the checker, for any cut, against the standard library, and
@@ -83,19 +86,33 @@ func canBeUTF8(p []byte) bool {
 	return false
 }
 
+// On processors without AVX2, arm64 among them, segmentio's library checks with the
+// standard library.
 func BenchmarkUTF8(b *testing.B) {
-	for name, text := range map[string][]byte{
-		"ascii":     bytes.Repeat([]byte("a"), 64<<10),
-		"multibyte": bytes.Repeat([]byte("ž€𐍈"), 64<<10/9),
+	for name, text := range map[string]string{
+		"ascii":    strings.Repeat("a", 64<<10),
+		"german":   strings.Repeat("Zwölf Boxkämpfer jagen Viktor quer über den großen Deich. ", 1<<10),
+		"greek":    strings.Repeat("Ξεσκεπάζω την ψυχοφθόρα βδελυγμία. ", 1<<10),
+		"chinese":  strings.Repeat("视野无限广，窗外有蓝天。", 2<<10),
+		"all ends": strings.Repeat("ž€𐍈", 64<<10/9),
 	} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(text)))
-			for b.Loop() {
+		p := []byte(text)
+		for checker, valid := range map[string]func([]byte) bool{
+			"checker": func(p []byte) bool {
 				var c UTF8Checker
-				if !c.Write(text) {
-					b.Fatal("not valid")
+				return c.Write(p) && c.Complete()
+			},
+			"segmentio":        asmutf8.Valid,
+			"standard library": utf8.Valid,
+		} {
+			b.Run(name+"/"+checker, func(b *testing.B) {
+				b.SetBytes(int64(len(p)))
+				for b.Loop() {
+					if !valid(p) {
+						b.Fatal("not valid")
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
