@@ -46,6 +46,8 @@ type lifecycle struct {
 	mu    sync.Mutex // guards the following
 	phase phase
 	timer *time.Timer
+	wakes time.Time // when timer does
+	tick  func()    // what it calls
 	// ending is how the session is planned to end; from phaseDecided on, how it ends.
 	ending ending
 	// expires is when the session ends in the way of expired, since its login does. It is
@@ -82,7 +84,29 @@ func (l *lifecycle) begin(tick func(), first time.Duration) {
 	defer l.mu.Unlock()
 	l.phase = phaseOpen
 	l.wait = closeWait
-	l.timer = time.AfterFunc(min(first, l.untilExpiredLocked()), tick)
+	l.tick = tick
+	first = min(first, l.untilExpiredLocked())
+	l.wakes = time.Now().Add(first)
+	l.timer = time.AfterFunc(first, tick)
+}
+
+// wakeLocked has tick called after d. If that is now, it needs no timer: Go may look through
+// all timers when one has been moved to the front, and the sockets that are closed
+// together may be many.
+func (l *lifecycle) wakeLocked(d time.Duration) {
+	l.wakes = time.Now().Add(d)
+	if d <= 0 {
+		go l.tick()
+		return
+	}
+	l.timer.Reset(d)
+}
+
+// wakeByLocked has tick called at a time, or earlier.
+func (l *lifecycle) wakeByLocked(at time.Time) {
+	if at.Before(l.wakes) {
+		l.wakeLocked(time.Until(at))
+	}
 }
 
 // awaitEnding returns a channel that is closed once it is decided how the session ends. It is
@@ -118,7 +142,7 @@ func (l *lifecycle) plan(d time.Duration, e ending) {
 	if d <= 0 {
 		l.enterLocked(phaseDecided)
 	}
-	l.timer.Reset(0) // next finds out what comes first now
+	l.wakeByLocked(at)
 }
 
 // expire has the session end at a time as e says, unless it ends earlier; at zero, it never
@@ -131,8 +155,8 @@ func (l *lifecycle) expire(at time.Time, e ending) bool {
 		return false
 	}
 	l.expires, l.expired = at, e
-	if l.phase == phaseOpen {
-		l.timer.Reset(0)
+	if l.phase == phaseOpen && !at.IsZero() {
+		l.wakeByLocked(at)
 	}
 	return true
 }
@@ -246,7 +270,7 @@ func (l *lifecycle) next(peers ...watch) (action, ending) {
 		l.moveLocked(phaseInterrupted, cutInterval)
 		return actCut, l.ending
 	case l.phase != phaseOver:
-		l.timer.Reset(time.Until(l.deadline))
+		l.wakeLocked(time.Until(l.deadline))
 	}
 	return actNone, l.ending
 }
@@ -276,7 +300,7 @@ func (l *lifecycle) keepaliveLocked(peers []watch) (action, ending) {
 	if !l.deadline.IsZero() {
 		wake = min(wake, time.Until(l.deadline))
 	}
-	l.timer.Reset(wake)
+	l.wakeLocked(wake)
 	return act, ending{}
 }
 
@@ -315,7 +339,7 @@ func (l *lifecycle) enterLocked(p phase) {
 func (l *lifecycle) moveLocked(p phase, d time.Duration) {
 	l.enterLocked(p)
 	l.deadline = time.Now().Add(d)
-	l.timer.Reset(d)
+	l.wakeLocked(d)
 }
 
 // spreadOver draws a moment from all of d.
