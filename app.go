@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -230,16 +231,23 @@ type retention struct {
 	ended    bool // the end of all of them is planned, because there are newer ones enough
 }
 
-// retainLocked counts a session whose config was replaced.
-func (g *registry) retainLocked(s *session) {
-	config := &s.handler.app.retention
-	if config.sessions++; config.sessions == 1 {
-		g.retained = append(g.retained, s.handler.app)
-		g.limitRetainedLocked()
+// retainLocked counts sessions whose config, a, was replaced. It returns those that can't go on
+// because there are newer configs enough; the caller plans their end.
+func (g *registry) retainLocked(a *app, list ...*session) (over []*session) {
+	if len(list) == 0 {
+		return nil
 	}
+	config := &a.retention
+	if config.sessions == 0 {
+		g.retained = append(g.retained, a)
+		over = g.limitRetainedLocked()
+	}
+	config.sessions += len(list)
 	if config.ended {
-		s.planReload()
+		over = append(over, list...)
 	}
+	g.watchLocked()
+	return over
 }
 
 // releaseLocked is retainLocked's counterpart.
@@ -251,23 +259,21 @@ func (g *registry) releaseLocked(s *session) {
 	}
 }
 
-// limitRetainedLocked plans the end of the sessions of the oldest configs, if there are
-// more than maxRetained.
-func (g *registry) limitRetainedLocked() {
+// limitRetainedLocked ends the oldest configs if there are more than maxRetained, and returns
+// their sessions.
+func (g *registry) limitRetainedLocked() (over []*session) {
 	for _, a := range g.retained[:max(0, len(g.retained)-maxRetained)] {
 		if a.retention.ended {
 			continue
 		}
 		a.retention.ended = true
 		for h, list := range g.byHandler {
-			if h.app != a {
-				continue
-			}
-			for s := range list {
-				s.planReload()
+			if h.app == a {
+				over = slices.AppendSeq(over, maps.Keys(list))
 			}
 		}
 	}
+	return over
 }
 
 // retainedConfigs returns how many earlier configs open sessions keep in memory.
@@ -288,6 +294,12 @@ func (s *session) planReload() {
 		wait = delay
 	}
 	s.plan(spreadOver(wait), s.handler.ending(byReload))
+}
+
+func planReload(list []*session) {
+	for _, s := range list {
+		s.planReload()
+	}
 }
 
 // Interface guards

@@ -2,6 +2,7 @@ package caddywebsocket
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -28,7 +29,8 @@ func init() {
 }
 
 // A registry knows the open sessions. Its lock is held for what takes no longer
-// with many of them, or no more than a copy of the list.
+// with many of them, or no more than a copy of the list: handshakes wait for it,
+// and sockets that end.
 type registry struct {
 	mu        sync.Mutex // guards the following
 	ordered   []*session // by age, the oldest first; nil where one has ended
@@ -56,7 +58,31 @@ func newRegistry() *registry {
 // its handshake began applies to it, too.
 func (g *registry) add(s *session) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.enterLocked(s)
+	exiting, drained, inventory := g.exiting(), g.drained, g.inventory
+	unloaded := s.handler.unloaded
+	var over []*session
+	if unloaded {
+		over = g.retainLocked(s.handler.app, s)
+	}
+	g.mu.Unlock()
+	carried.Add(s.stream)
+	planReload(over)
+	if exiting {
+		s.plan(0, s.handler.ending(byShutdown))
+		return
+	}
+	if left := time.Until(drained); left > 0 {
+		s.plan(spreadOver(left), s.handler.ending(byShutdown))
+	}
+	if unloaded {
+		s.outlive()
+		s.reconcile(inventory)
+	}
+}
+
+// enterLocked adds a session to the lists.
+func (g *registry) enterLocked(s *session) {
 	g.byID[s.id] = s
 	if g.byHandler[s.handler] == nil {
 		g.byHandler[s.handler] = make(map[*session]struct{})
@@ -64,18 +90,6 @@ func (g *registry) add(s *session) {
 	g.byHandler[s.handler][s] = struct{}{}
 	s.place = len(g.ordered)
 	g.ordered = append(g.ordered, s)
-	carried.Add(s.stream)
-	if g.exiting() {
-		s.plan(0, s.handler.ending(byShutdown))
-		return
-	}
-	if left := time.Until(g.drained); left > 0 {
-		s.plan(spreadOver(left), s.handler.ending(byShutdown))
-	}
-	if s.handler.unloaded {
-		g.outliveLocked(s)
-		s.reconcile(g.inventory)
-	}
 }
 
 func (g *registry) remove(s *session) {
@@ -138,16 +152,24 @@ func (g *registry) get(id string) *session {
 // closeAll begins the closing handshake on all sockets, for the process is
 // about to exit.
 func (g *registry) closeAll() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.exiting() {
+	if !g.beginExit() {
 		return
 	}
-	close(g.exit)
-	for _, s := range g.byID {
+	for _, s := range g.list() { // add sees to those that are not in it yet
 		s.plan(0, s.handler.ending(byShutdown))
 	}
 	carried.CloseAfter(2 * closeWait)
+}
+
+// beginExit reports whether the process has not begun to exit before.
+func (g *registry) beginExit() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.exiting() {
+		return false
+	}
+	close(g.exit)
+	return true
 }
 
 // exiting reports whether the process has begun to exit.
@@ -164,9 +186,9 @@ func (g *registry) exiting() bool {
 // after that.
 func (g *registry) drain(d time.Duration) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.drained = time.Now().Add(d)
-	for _, s := range g.byID {
+	g.mu.Unlock()
+	for _, s := range g.list() {
 		s.plan(spreadOver(d), s.handler.ending(byShutdown))
 	}
 }
@@ -203,23 +225,24 @@ const handlerExitTime = 50 * time.Millisecond
 // for close_delay if that is set.
 func (g *registry) unload(h *Handler) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	h.unloaded = true
-	for s := range g.byHandler[h] {
-		g.outliveLocked(s)
-	}
+	list := slices.Collect(maps.Keys(g.byHandler[h]))
+	over := g.retainLocked(h.app, list...)
 	if carried.HasServers() {
 		g.watchLocked()
 	}
+	g.mu.Unlock()
+	planReload(over)
+	for _, s := range list {
+		s.outlive()
+	}
 }
 
-// outliveLocked sees to a socket whose config is no longer loaded.
-func (g *registry) outliveLocked(s *session) {
-	g.retainLocked(s)
+// outlive plans the end of a session that outlives its config, if close_delay is set.
+func (s *session) outlive() {
 	if delay := time.Duration(s.handler.CloseDelay); delay > 0 {
 		s.plan(spread(delay), s.handler.ending(byReload))
 	}
-	g.watchLocked()
 }
 
 // exitPoll is how often the process is looked at on behalf of sockets whose config is no
