@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"unique"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -173,7 +174,7 @@ func (m *collector) keep(used map[scope]bool) {
 	defer m.mu.Unlock()
 	open := sessions.tallies()
 	for c := range m.scopes {
-		if used[c] || open[c].open > 0 {
+		if t := open[unique.Make(c)]; used[c] || t != nil && t.open > 0 {
 			continue
 		}
 		labels := prometheus.Labels{"mode": c.mode, "server": c.server, "upstream": c.upstream}
@@ -346,8 +347,8 @@ func (m *collector) countHandshake(c scope, result string) {
 // closed counts a session that has ended.
 func (m *collector) closed(s *session) {
 	_, end := s.current()
-	m.closes.WithLabelValues(s.scope.labels(codeLabel(end.code), string(end.by))...).Inc()
-	m.durations.WithLabelValues(s.scope.labels()...).Observe(s.keepalive.Now().Seconds())
+	m.closes.WithLabelValues(s.scope.Value().labels(codeLabel(end.code), string(end.by))...).Inc()
+	m.durations.WithLabelValues(s.scope.Value().labels()...).Observe(s.keepalive.Now().Seconds())
 }
 
 // codeLabel returns the label for a close code. All codes that a client is free to choose
@@ -383,7 +384,8 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	m.durations.Collect(ch)
 	m.roundTrips.Collect(ch)
 	ch <- prometheus.MustNewConstMetric(m.retained, prometheus.GaugeValue, float64(sessions.retainedConfigs()))
-	for c, t := range m.totals() {
+	for handle, t := range m.totals() {
+		c := handle.Value()
 		ch <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(t.open), c.labels()...)
 		for direction, n := range map[string]counts{"received": t.received, "sent": t.sent} {
 			ch <- prometheus.MustNewConstMetric(m.messages, prometheus.CounterValue, float64(n.messages), c.labels(direction)...)
@@ -393,13 +395,13 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // totals returns the tallies of all scopes that sessions can have or have had.
-func (m *collector) totals() map[scope]tally {
+func (m *collector) totals() map[unique.Handle[scope]]*tally {
 	totals := sessions.tallies()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for c, ofSessions := range m.scopes {
-		if _, known := totals[c]; !known && ofSessions {
-			totals[c] = tally{}
+		if handle := unique.Make(c); totals[handle] == nil && ofSessions {
+			totals[handle] = new(tally)
 		}
 	}
 	return totals
@@ -439,21 +441,28 @@ func (t *tally) add(s *session) {
 func (g *registry) forget(c scope) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.ended, c)
+	delete(g.ended, unique.Make(c))
 }
 
 // tallies returns the totals over all sessions of the process. A session that ends
 // meanwhile is counted as open.
-func (g *registry) tallies() map[scope]tally {
+func (g *registry) tallies() map[unique.Handle[scope]]*tally {
 	g.mu.Lock()
-	sums := maps.Clone(g.ended)
+	ended := maps.Clone(g.ended)
 	open := slices.Clone(g.ordered)
 	g.mu.Unlock()
+	sums := make(map[unique.Handle[scope]]*tally) // pointers, so that a session takes one lookup
+	for c, sum := range ended {
+		sums[c] = &sum
+	}
 	for _, s := range withoutGaps(open) {
 		sum := sums[s.scope]
+		if sum == nil {
+			sum = new(tally)
+			sums[s.scope] = sum
+		}
 		sum.open++
 		sum.add(s)
-		sums[s.scope] = sum
 	}
 	return sums
 }

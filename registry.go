@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -36,20 +37,20 @@ type registry struct {
 	ordered   []*session // by age, the oldest first; nil where one has ended
 	byID      map[string]*session
 	byHandler map[*Handler]map[*session]struct{}
-	ended     map[scope]tally // of the sessions that are not open any more
-	retained  []*app          // earlier configs with open sessions, by when they were replaced
-	exit      chan struct{}   // closed when the process begins to exit: no more sockets
-	empty     chan struct{}   // closed when the last session is; nil if nobody waits
-	watching  bool            // watchExit is scheduled
-	drained   time.Time       // when drain's time is over
-	inventory *inventory      // of the config that was loaded last; nil for none yet
+	ended     map[unique.Handle[scope]]tally // of the sessions that are not open any more
+	retained  []*app                         // earlier configs with open sessions, by when they were replaced
+	exit      chan struct{}                  // closed when the process begins to exit: no more sockets
+	empty     chan struct{}                  // closed when the last session is; nil if nobody waits
+	watching  bool                           // watchExit is scheduled
+	drained   time.Time                      // when drain's time is over
+	inventory *inventory                     // of the config that was loaded last; nil for none yet
 }
 
 func newRegistry() *registry {
 	return &registry{
 		byID:      make(map[string]*session),
 		byHandler: make(map[*Handler]map[*session]struct{}),
-		ended:     make(map[scope]tally),
+		ended:     make(map[unique.Handle[scope]]tally),
 		exit:      make(chan struct{}),
 	}
 }

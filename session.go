@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -35,7 +36,7 @@ type session struct {
 	asked     *controls.Controls        // what its client asks for, with test_controls; nil: nothing
 	claims    []limit.Claim             // by which its socket is counted
 	upstream  string                    // where reverse_proxy has dialed, once it has
-	scope     scope                     // from then on
+	scope     unique.Handle[scope]      // without an upstream until then
 	stream    stream.Stream             // there is one from when the handshake is accepted
 	out       ws.Writer                 // to the client
 	keepalive heartbeat                 // the client's
@@ -59,7 +60,7 @@ func (s *session) metered(whole stream.Stream) stream.Stream {
 
 // countDelay counts for how long the client was held back.
 func (s *session) countDelay(d time.Duration) {
-	metrics.delays.WithLabelValues(s.scope.labels()...).Add(d.Seconds())
+	metrics.delays.WithLabelValues(s.scope.Value().labels()...).Add(d.Seconds())
 }
 
 // newSession makes a session of a handshake that has passed all checks.
@@ -71,6 +72,7 @@ func newSession(h *Handler, r *http.Request) *session {
 		handshake: newRequestInfo(r),
 		keepalive: heartbeat{nonce: newNonce()},
 	}
+	s.scope = unique.Make(s.scopeOf(""))
 	s.recheck = h.rechecker.newRecheck(s, r)
 	return s
 }
@@ -90,12 +92,12 @@ func (s *session) begin(stream stream.Stream) {
 	}
 	s.lifecycle.begin(s.tick, first)
 	s.upstream = s.dialed()
-	s.scope = s.scopeOf(s.upstream)
+	s.scope = unique.Make(s.scopeOf(s.upstream))
 	if lifetime := time.Duration(s.handler.MaxLifetime); lifetime > 0 {
 		s.plan(spread(lifetime), s.handler.ending(byLifetime))
 	}
 	sessions.add(s)
-	metrics.countHandshake(s.scope, handshakeAccepted)
+	metrics.countHandshake(s.scope.Value(), handshakeAccepted)
 	s.reportOpened()
 	s.recheck.schedule()
 }
