@@ -2,7 +2,10 @@ package caddywebsocket
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"math"
 	"net/http"
 	"net/url"
@@ -71,18 +74,39 @@ func (a *adminAPI) serveAll(w http.ResponseWriter, r *http.Request) error {
 				return badRequest("limit '%s': it must be a whole number of at least 1", query.Get("limit"))
 			}
 		}
-		list := []map[string]any{}
-		for _, s := range sessions.find(query) {
-			if limit > 0 && len(list) == limit {
-				break
-			}
-			list = append(list, s.data())
-		}
-		return writeJSON(w, list)
+		writeSessions(w, query, limit)
+		return nil
 	case http.MethodDelete:
 		return a.closeAll(w, r)
 	}
 	return methodNotAllowed(w, r, "GET, DELETE")
+}
+
+// listStall is how long a client that gets the list may read nothing.
+const listStall = 30 * time.Second
+
+// writeSessions writes the open sessions that match the query, at most limit of them if that is
+// not 0. None is held in memory as JSON for longer than it takes to write it. It stops when the
+// client has left: there is nobody whom an error would reach.
+func writeSessions(w http.ResponseWriter, query url.Values, limit int) {
+	w.Header().Set("Content-Type", "application/json")
+	conn, enc := http.NewResponseController(w), json.NewEncoder(w)
+	defer func() { _ = conn.SetWriteDeadline(time.Time{}) }() // the connection may get another request
+	n, separator := 0, "["
+	for s := range sessions.find(query) {
+		_ = conn.SetWriteDeadline(time.Now().Add(listStall)) // w may be no connection's
+		_, err := io.WriteString(w, separator)
+		if err = errors.Join(err, enc.Encode(s.data())); err != nil {
+			return
+		}
+		if n, separator = n+1, ","; n == limit {
+			break
+		}
+	}
+	if n == 0 {
+		_, _ = io.WriteString(w, separator)
+	}
+	_, _ = io.WriteString(w, "]\n")
 }
 
 // closeAll closes the sessions that match a filter, on all nodes of the fleet if asked to.
@@ -211,7 +235,7 @@ func readClosing(parameters string) (closing, error) {
 // carryOut closes the sessions of this process that the closing means, of those for which
 // isMeant returns true, and returns how many there are.
 func (c *closing) carryOut(isMeant func(*session) bool) int {
-	list := slices.DeleteFunc(sessions.find(c.query), func(s *session) bool { return !isMeant(s) })
+	list := slices.DeleteFunc(slices.Collect(sessions.find(c.query)), func(s *session) bool { return !isMeant(s) })
 	// The oldest, so that a client that has just come back isn't closed again.
 	list = list[:int(math.Ceil(c.fraction*float64(len(list))))]
 	for _, s := range list {
@@ -313,13 +337,19 @@ func writeJSON(w http.ResponseWriter, v any) error {
 }
 
 // find returns the open sessions that match all filters in query, oldest first.
-func (g *registry) find(query url.Values) []*session {
-	return slices.DeleteFunc(g.list(), func(s *session) bool { return !s.matches(query) })
+func (g *registry) find(query url.Values) iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		for _, s := range g.list() {
+			if s.matches(query) && !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 func (s *session) matches(query url.Values) bool {
-	for name, f := range filters {
-		if query.Has(name) && !f.matches(s, query.Get(name)) {
+	for name := range query {
+		if f, ok := filters[name]; ok && !f.matches(s, query.Get(name)) {
 			return false
 		}
 	}

@@ -85,7 +85,7 @@ func TestPanicOfAPing(t *testing.T) {
 			t.Errorf("the session ended as %v, cut is %t", howEnded(s), conn.wasCut.Load())
 		}
 		s.finish()
-		if n := len(sessions.find(nil)); n != 0 {
+		if n := len(sessions.list()); n != 0 {
 			t.Errorf("%d sessions are open", n)
 		}
 	})
@@ -200,7 +200,7 @@ func TestPanicsCountOut(t *testing.T) {
 				if recover() == nil {
 					t.Error("nothing panicked")
 				}
-				if open := sessions.find(nil); len(open) > 0 {
+				if open := sessions.list(); len(open) > 0 {
 					t.Errorf("%d sessions are open, want none", len(open))
 				}
 				if exceeded, open := h.connections.Acquire([]limit.Claim{{Key: byHandler, Max: 1}}); exceeded != nil {

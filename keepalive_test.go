@@ -98,7 +98,7 @@ func TestPingThatFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := &Handler{KeepaliveInterval: caddy.Duration(time.Minute), KeepaliveTimeout: caddy.Duration(time.Hour)}
 		open := func() (n int) {
-			for _, s := range sessions.find(nil) {
+			for _, s := range sessions.list() {
 				if s.handler == h {
 					n++
 				}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,54 +84,6 @@ func TestListIsInOrder(t *testing.T) {
 	}
 	if g.get("none") != nil {
 		t.Error("there is a session that nobody added")
-	}
-}
-
-// BenchmarkRegistry is what a handshake waits for the registry at most while there
-// are many sessions, in milliseconds.
-func BenchmarkRegistry(b *testing.B) {
-	const sessions, handlers = 100_000, 1000
-	for name, do := range map[string]func(g *registry, all []*Handler){
-		"list":    func(g *registry, _ []*Handler) { g.list() },
-		"tallies": func(g *registry, _ []*Handler) { g.tallies() },
-		"get":     func(g *registry, _ []*Handler) { g.get("77777") },
-		"unload": func(g *registry, all []*Handler) {
-			for _, h := range all {
-				g.unload(h)
-			}
-		},
-	} {
-		b.Run(name, func(b *testing.B) {
-			g := newRegistry()
-			all := make([]*Handler, handlers)
-			for i := range all {
-				all[i] = &Handler{app: new(app)}
-			}
-			for i := range sessions {
-				g.add(&session{id: fmt.Sprint(i), handler: all[i%handlers], stream: uncarried{}})
-			}
-			var longest atomic.Int64
-			stop, stopped := make(chan struct{}), make(chan struct{})
-			go func() {
-				defer close(stopped)
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					start := time.Now()
-					g.get("1")
-					longest.Store(max(longest.Load(), int64(time.Since(start))))
-				}
-			}()
-			for b.Loop() {
-				do(g, all)
-			}
-			close(stop)
-			<-stopped
-			b.ReportMetric(float64(longest.Load())/1e6, "ms-waited")
-		})
 	}
 }
 

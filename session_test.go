@@ -226,7 +226,7 @@ func pipeOver(t *testing.T, h *Handler, server, client net.Conn) *wstest.Peer {
 }
 
 // provision does for h what loading a config does.
-func provision(t *testing.T, h *Handler) {
+func provision(t testing.TB, h *Handler) {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	t.Cleanup(cancel)
