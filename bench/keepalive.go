@@ -9,8 +9,15 @@ import (
 
 const (
 	keepaliveHandler = `{"handler": "websocket", "keepalive_interval": "30s"}`
-	keepaliveTime    = time.Minute // two Pings for each socket
 )
+
+// keepaliveTime returns how long keepalive is measured: two Pings for each socket.
+func (p plan) keepaliveTime() time.Duration {
+	if p.rounds == 1 {
+		return time.Second
+	}
+	return time.Minute
+}
 
 // measureKeepalive measures the CPU time that it takes to keep many idle sockets alive,
 // and prints it.
@@ -36,14 +43,10 @@ func measureKeepalive(b *build, p plan, w io.Writer) error {
 		return err
 	}
 	started := time.Now()
-	wait := keepaliveTime
-	if p.rounds == 1 {
-		wait = time.Second
-	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("keepalive: %w", err)
-	case <-time.After(wait):
+	case <-time.After(p.keepaliveTime()):
 	}
 	elapsed := time.Since(started)
 	after, err := running.cpuTime()

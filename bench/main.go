@@ -19,6 +19,7 @@ type plan struct {
 	turn      time.Duration  // how long a turn lasts
 	sockets   int            // the number of idle sockets for measuring memory
 	keptAlive int            // the number of idle sockets for measuring keepalive; 0: not measured
+	crowds    []int          // the numbers of idle sockets for measuring how costs grow
 	servers   *regexp.Regexp // matches the names of the servers to measure
 	loads     *regexp.Regexp // matches the names of the loads to measure
 }
@@ -42,6 +43,7 @@ func main() {
 func parsePlan() plan {
 	p := plan{rounds: 61, turn: 60 * time.Millisecond, sockets: 2000, keptAlive: 10_000}
 	short := flag.Bool("short", false, "run for two minutes instead of ten")
+	crowd := flag.Bool("crowd", false, "measure how the costs of idle sockets grow with their number, and nothing else")
 	smoke := flag.Bool("smoke", false, "run for a few seconds, to check that everything works; the figures mean nothing")
 	servers := flag.String("servers", ".", "measure only servers whose name matches this regular expression")
 	loads := flag.String("loads", ".", "measure only loads whose name matches this regular expression")
@@ -50,8 +52,11 @@ func parsePlan() plan {
 	if *short {
 		p = plan{rounds: 9, turn: 40 * time.Millisecond, sockets: 1000}
 	}
+	if *crowd {
+		p = plan{turn: p.turn, crowds: crowdSizes}
+	}
 	if *smoke {
-		p = plan{rounds: 1, turn: time.Millisecond, sockets: 10, keptAlive: 10}
+		p = plan{rounds: 1, turn: time.Millisecond, sockets: 10, keptAlive: 10, crowds: []int{1, 30}}
 	}
 	if *rounds > 0 {
 		p.rounds = *rounds
@@ -77,6 +82,27 @@ func bench(p plan) (err error) {
 		return err
 	}
 	b.cpus = cpus
+	if p.rounds > 0 {
+		if err := b.compare(p); err != nil {
+			return err
+		}
+	}
+	if p.keptAlive > 0 {
+		if err := measureKeepalive(b, p, os.Stdout); err != nil {
+			return err
+		}
+	}
+	if len(p.crowds) > 0 {
+		if err := measureCrowds(b, p, os.Stdout); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\n%s, %s\n", cpus, time.Since(started).Round(time.Second))
+	return nil
+}
+
+// compare compares the servers and prints a table.
+func (b *build) compare(p plan) error {
 	peers, err := b.peers(p.servers)
 	if err != nil {
 		return err
@@ -86,12 +112,6 @@ func bench(p plan) (err error) {
 		return err
 	}
 	t.print(os.Stdout)
-	if p.keptAlive > 0 {
-		if err := measureKeepalive(b, p, os.Stdout); err != nil {
-			return err
-		}
-	}
-	fmt.Printf("\n%s, %s\n", cpus, time.Since(started).Round(time.Second))
 	return nil
 }
 
