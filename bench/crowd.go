@@ -29,6 +29,8 @@ const crowdConfig = `{
 	}}}}
 }`
 
+const keepaliveHandler = `{"handler": "websocket", "keepalive_interval": "30s"}`
+
 // A crowd are many idle sockets of one server.
 type crowd struct {
 	server *process
@@ -106,12 +108,14 @@ func (c *crowd) stop() {
 	}
 }
 
+func (c *crowd) dial() (*client, error) { return (&dialer{addr: c.server.addr, over: overTCP}).dial() }
+
 // open opens n more sockets, which are idle after one message.
 func (c *crowd) open(n int) error {
 	for range n {
 		s := idleSocket{closed: make(chan error, 1)}
 		var err error
-		if s.client, err = dial(c.server.addr, nil, false); err != nil {
+		if s.client, err = c.dial(); err != nil {
 			return err
 		}
 		c.idle = append(c.idle, s)
@@ -186,6 +190,14 @@ func (c *crowd) measureMemory(n int) (string, error) {
 	return figure(float64(after-before) / float64(n-first)), err
 }
 
+// keepaliveTime returns how long keepalive is measured: two Pings for each socket.
+func (p plan) keepaliveTime() time.Duration {
+	if p.rounds == 1 {
+		return time.Second
+	}
+	return time.Minute
+}
+
 // measureKeepalive returns how much of a CPU it takes to keep the sockets alive, in percent.
 func (c *crowd) measureKeepalive(p plan) (string, error) {
 	before, err := c.server.cpuTime()
@@ -205,7 +217,7 @@ const crowdTurns = 20
 // measureLatency returns how long messages of one more socket take to come back, in
 // microseconds.
 func (c *crowd) measureLatency(p plan) (string, error) {
-	socket, err := dial(c.server.addr, nil, false)
+	socket, err := c.dial()
 	if err != nil {
 		return "", err
 	}

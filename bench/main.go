@@ -15,13 +15,12 @@ import (
 
 // A plan is what is measured, and for how long.
 type plan struct {
-	rounds    int            // the number of rounds for each load, in which the servers take turns
-	turn      time.Duration  // how long a turn lasts
-	sockets   int            // the number of idle sockets for measuring memory
-	keptAlive int            // the number of idle sockets for measuring keepalive; 0: not measured
-	crowds    []int          // the numbers of idle sockets for measuring how costs grow
-	servers   *regexp.Regexp // matches the names of the servers to measure
-	loads     *regexp.Regexp // matches the names of the loads to measure
+	rounds  int            // the number of rounds for each load, in which the servers take turns
+	turn    time.Duration  // how long a turn lasts
+	sockets int            // the number of idle sockets for measuring memory
+	crowds  []int          // the numbers of idle sockets for measuring how costs grow
+	servers *regexp.Regexp // matches the names of the servers to measure
+	loads   *regexp.Regexp // matches the names of the loads to measure
 }
 
 func main() {
@@ -41,7 +40,7 @@ func main() {
 }
 
 func parsePlan() plan {
-	p := plan{rounds: 61, turn: 60 * time.Millisecond, sockets: 2000, keptAlive: 10_000}
+	p := plan{rounds: 61, turn: 60 * time.Millisecond, sockets: 2000}
 	short := flag.Bool("short", false, "run for two minutes instead of ten")
 	crowd := flag.Bool("crowd", false, "measure how the costs of idle sockets grow with their number, and nothing else")
 	smoke := flag.Bool("smoke", false, "run for a few seconds, to check that everything works; the figures mean nothing")
@@ -56,7 +55,7 @@ func parsePlan() plan {
 		p = plan{turn: p.turn, crowds: crowdSizes}
 	}
 	if *smoke {
-		p = plan{rounds: 1, turn: time.Millisecond, sockets: 10, keptAlive: 10, crowds: []int{1, 30}}
+		p = plan{rounds: 1, turn: time.Millisecond, sockets: 10, crowds: []int{1, 30}}
 	}
 	if *rounds > 0 {
 		p.rounds = *rounds
@@ -84,11 +83,6 @@ func bench(p plan) (err error) {
 	b.cpus = cpus
 	if p.rounds > 0 {
 		if err := b.compare(p); err != nil {
-			return err
-		}
-	}
-	if p.keptAlive > 0 {
-		if err := measureKeepalive(b, p, os.Stdout); err != nil {
 			return err
 		}
 	}
