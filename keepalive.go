@@ -69,7 +69,7 @@ func (s *session) ping() {
 func (s *session) pong(payload []byte) bool {
 	ours, last := s.keepalive.pong(payload)
 	if last {
-		metrics.roundTrips.WithLabelValues(s.scope.Value().labels()...).Observe(time.Duration(s.keepalive.rtt.Load()).Seconds())
+		metrics.roundTrips.WithLabelValues(s.account.labels()...).Observe(time.Duration(s.keepalive.rtt.Load()).Seconds())
 	}
 	return ours
 }

@@ -3,12 +3,10 @@ package caddywebsocket
 import (
 	"errors"
 	"iter"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"sync"
-	"unique"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -38,8 +36,8 @@ type collector struct {
 	bytes      *prometheus.Desc         // by scope, direction
 	retained   *prometheus.Desc
 
-	mu     sync.Mutex     // guards scopes
-	scopes map[scope]bool // those of configs; true if sessions can have it
+	mu       sync.Mutex // guards accounts
+	accounts map[scope]*account
 }
 
 // A scope is what every series is about: a mode, one of Caddy's HTTP servers and, for
@@ -61,7 +59,7 @@ const metricsPrefix = "caddy_websocket_"
 
 func newCollector() *collector {
 	m := &collector{
-		scopes: make(map[scope]bool),
+		accounts: make(map[scope]*account),
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: metricsPrefix + "handshakes_total",
 			Help: "WebSocket handshakes by result.",
@@ -108,15 +106,13 @@ func (m *collector) expect(places []routes.Place) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for c, e := range expectationsOf(places) {
-		if !m.scopes[c] {
-			m.scopes[c] = false
-		}
+		m.accountLocked(c)
 		m.expectRefusals(c)
 		if e.controls {
 			m.handshakes.WithLabelValues(c.labels(handshakeControlled)...)
 		}
 		for c := range e.scopes(c) {
-			m.scopes[c] = true
+			m.accountLocked(c).used = true
 			m.expectSessions(c)
 			if len(e.upstreams) <= maxExpected {
 				m.expectEnds(c, e.ends)
@@ -172,9 +168,8 @@ func (m *collector) expectEnds(c scope, ends map[closeLabels]bool) {
 func (m *collector) keep(used map[scope]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	open := sessions.tallies()
-	for c := range m.scopes {
-		if t := open[unique.Make(c)]; used[c] || t != nil && t.open > 0 {
+	for c, a := range m.accounts {
+		if used[c] || a.sessions > 0 {
 			continue
 		}
 		labels := prometheus.Labels{"mode": c.mode, "server": c.server, "upstream": c.upstream}
@@ -184,8 +179,7 @@ func (m *collector) keep(used map[scope]bool) {
 		m.delays.DeletePartialMatch(labels)
 		m.durations.DeletePartialMatch(labels)
 		m.roundTrips.DeletePartialMatch(labels)
-		sessions.forget(c)
-		delete(m.scopes, c)
+		delete(m.accounts, c)
 	}
 }
 
@@ -197,9 +191,6 @@ type expectation struct {
 	rates     bool
 	controls  bool
 }
-
-// closeLabels are the labels of a close besides its scope.
-type closeLabels struct{ code, cause string }
 
 // scopes returns the scopes of the sessions, for that of the refused handshakes.
 func (e *expectation) scopes(c scope) iter.Seq[scope] {
@@ -344,13 +335,6 @@ func (m *collector) countHandshake(c scope, result string) {
 	m.handshakes.WithLabelValues(c.labels(result)...).Inc()
 }
 
-// closed counts a session that has ended.
-func (m *collector) closed(s *session) {
-	_, end := s.current()
-	m.closes.WithLabelValues(s.scope.Value().labels(codeLabel(end.code), string(end.by))...).Inc()
-	m.durations.WithLabelValues(s.scope.Value().labels()...).Observe(s.keepalive.Now().Seconds())
-}
-
 // codeLabel returns the label for a close code. All codes that a client is free to choose
 // share the label "other", so that clients can't create any number of series.
 func codeLabel(code int) string {
@@ -384,8 +368,7 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	m.durations.Collect(ch)
 	m.roundTrips.Collect(ch)
 	ch <- prometheus.MustNewConstMetric(m.retained, prometheus.GaugeValue, float64(sessions.retainedConfigs()))
-	for handle, t := range m.totals() {
-		c := handle.Value()
+	for c, t := range m.totals() {
 		ch <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(t.open), c.labels()...)
 		for direction, n := range map[string]counts{"received": t.received, "sent": t.sent} {
 			ch <- prometheus.MustNewConstMetric(m.messages, prometheus.CounterValue, float64(n.messages), c.labels(direction)...)
@@ -395,14 +378,20 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // totals returns the tallies of all scopes that sessions can have or have had.
-func (m *collector) totals() map[unique.Handle[scope]]*tally {
-	totals := sessions.tallies()
+func (m *collector) totals() map[scope]tally {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	for c, ofSessions := range m.scopes {
-		if handle := unique.Make(c); totals[handle] == nil && ofSessions {
-			totals[handle] = new(tally)
+	var used []*account
+	for _, a := range m.accounts {
+		if a.used {
+			used = append(used, a)
 		}
+	}
+	m.mu.Unlock()
+	totals := make(map[scope]tally)
+	for a, t := range sessions.tallies(used) {
+		sum := totals[a.scope] // one may have been removed and another one opened meanwhile
+		sum.merge(t)
+		totals[a.scope] = sum
 	}
 	return totals
 }
@@ -416,50 +405,22 @@ func (m *collector) register(ctx caddy.Context) error {
 	return err
 }
 
-// A tally holds totals over sessions of one scope, both open and ended.
-type tally struct {
-	open           int
-	received, sent counts
-}
-
-// counts are the values of a [ws.Traffic] at one moment.
-type counts struct {
-	messages, bytes int64
-}
-
-func (c *counts) add(t *ws.Traffic) {
-	c.messages += t.Messages()
-	c.bytes += t.Bytes()
-}
-
-func (t *tally) add(s *session) {
-	t.received.add(&s.received)
-	t.sent.add(&s.sent)
-}
-
-// forget drops the totals over ended sessions of a scope.
-func (g *registry) forget(c scope) {
+// tallies returns the totals over all sessions of the process by account, at least of those
+// accounts that are given. A session that ends meanwhile is counted as open.
+func (g *registry) tallies(accounts []*account) map[*account]*tally {
+	sums := make(map[*account]*tally) // pointers, so that a session takes one lookup
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.ended, unique.Make(c))
-}
-
-// tallies returns the totals over all sessions of the process. A session that ends
-// meanwhile is counted as open.
-func (g *registry) tallies() map[unique.Handle[scope]]*tally {
-	g.mu.Lock()
-	ended := maps.Clone(g.ended)
+	for _, a := range accounts {
+		sum := a.ended
+		sums[a] = &sum
+	}
 	open := slices.Clone(g.ordered)
 	g.mu.Unlock()
-	sums := make(map[unique.Handle[scope]]*tally) // pointers, so that a session takes one lookup
-	for c, sum := range ended {
-		sums[c] = &sum
-	}
 	for _, s := range withoutGaps(open) {
-		sum := sums[s.scope]
+		sum := sums[s.account]
 		if sum == nil {
 			sum = new(tally)
-			sums[s.scope] = sum
+			sums[s.account] = sum
 		}
 		sum.open++
 		sum.add(s)

@@ -243,7 +243,7 @@ func (c *recheck) judge(status int, err error) {
 }
 
 func (c *recheck) count(result string) {
-	metrics.rechecks.WithLabelValues(c.session.scope.Value().labels(result)...).Inc()
+	metrics.rechecks.WithLabelValues(c.session.account.labels(result)...).Inc()
 }
 
 // A statusWriter is a response writer that keeps the status only, if it comes in time.

@@ -206,7 +206,7 @@ func TestRechecksHang(t *testing.T) {
 		})
 		provision(t, h)
 		for range 100 {
-			s := newSession(h, httptest.NewRequest(http.MethodGet, "/", nil))
+			s := registered(h, httptest.NewRequest(http.MethodGet, "/", nil))
 			defer s.recheck.stop()
 			h.rechecker.queue.Add(s.recheck.run)
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unique"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -33,24 +32,22 @@ func init() {
 // with many of them, or no more than a copy of the list: handshakes wait for it,
 // and sockets that end.
 type registry struct {
-	mu        sync.Mutex // guards the following
+	mu        sync.Mutex // guards the following, and the tallies of accounts
 	ordered   []*session // by age, the oldest first; nil where one has ended
 	byID      map[string]*session
 	byHandler map[*Handler]map[*session]struct{}
-	ended     map[unique.Handle[scope]]tally // of the sessions that are not open any more
-	retained  []*app                         // earlier configs with open sessions, by when they were replaced
-	exit      chan struct{}                  // closed when the process begins to exit: no more sockets
-	empty     chan struct{}                  // closed when the last session is; nil if nobody waits
-	watching  bool                           // watchExit is scheduled
-	drained   time.Time                      // when drain's time is over
-	inventory *inventory                     // of the config that was loaded last; nil for none yet
+	retained  []*app        // earlier configs with open sessions, by when they were replaced
+	exit      chan struct{} // closed when the process begins to exit: no more sockets
+	empty     chan struct{} // closed when the last session is; nil if nobody waits
+	watching  bool          // watchExit is scheduled
+	drained   time.Time     // when drain's time is over
+	inventory *inventory    // of the config that was loaded last; nil for none yet
 }
 
 func newRegistry() *registry {
 	return &registry{
 		byID:      make(map[string]*session),
 		byHandler: make(map[*Handler]map[*session]struct{}),
-		ended:     make(map[unique.Handle[scope]]tally),
 		exit:      make(chan struct{}),
 	}
 }
@@ -107,9 +104,7 @@ func (g *registry) remove(s *session) {
 	if s.handler.unloaded {
 		g.releaseLocked(s)
 	}
-	sum := g.ended[s.scope]
-	sum.add(s)
-	g.ended[s.scope] = sum
+	s.account.ended.add(s)
 	if len(g.byID) == 0 && g.empty != nil {
 		close(g.empty)
 		g.empty = nil

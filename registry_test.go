@@ -18,10 +18,13 @@ type uncarried struct{ stream.Stream }
 
 func (uncarried) Carrier() io.Closer { return nil }
 
+// unscraped is what the sessions of registered count in.
+var unscraped = newCollector().openAccount(scope{})
+
 // registered is a session that has got as far as the registry.
 func registered(h *Handler, r *http.Request) *session {
 	s := newSession(h, r)
-	s.stream = uncarried{}
+	s.stream, s.account = uncarried{}, unscraped
 	return s
 }
 
@@ -60,7 +63,7 @@ func TestListIsInOrder(t *testing.T) {
 	g := newRegistry()
 	var want []*session
 	for i := range 100 {
-		s := &session{id: fmt.Sprint(i), handler: new(Handler), stream: uncarried{}}
+		s := &session{id: fmt.Sprint(i), handler: new(Handler), stream: uncarried{}, account: unscraped}
 		g.add(s)
 		want = append(want, s)
 	}

@@ -264,7 +264,7 @@ func (s *session) reportOpened() {
 // reportClosed adds the session to the access log, the span and the metrics when it has
 // ended, and emits its event.
 func (s *session) reportClosed() {
-	metrics.closed(s)
+	s.account.close(s)
 	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
 		c.Write(zap.Inline(s))
 	}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-	"unique"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -36,7 +35,7 @@ type session struct {
 	asked     *controls.Controls        // what its client asks for, with test_controls; nil: nothing
 	claims    []limit.Claim             // by which its socket is counted
 	upstream  string                    // where reverse_proxy has dialed, once it has
-	scope     unique.Handle[scope]      // without an upstream until then
+	account   *account                  // from then on
 	stream    stream.Stream             // there is one from when the handshake is accepted
 	out       ws.Writer                 // to the client
 	keepalive heartbeat                 // the client's
@@ -60,7 +59,7 @@ func (s *session) metered(whole stream.Stream) stream.Stream {
 
 // countDelay counts for how long the client was held back.
 func (s *session) countDelay(d time.Duration) {
-	metrics.delays.WithLabelValues(s.scope.Value().labels()...).Add(d.Seconds())
+	metrics.delays.WithLabelValues(s.account.labels()...).Add(d.Seconds())
 }
 
 // newSession makes a session of a handshake that has passed all checks.
@@ -72,7 +71,6 @@ func newSession(h *Handler, r *http.Request) *session {
 		handshake: newRequestInfo(r),
 		keepalive: heartbeat{nonce: newNonce()},
 	}
-	s.scope = unique.Make(s.scopeOf(""))
 	s.recheck = h.rechecker.newRecheck(s, r)
 	return s
 }
@@ -92,12 +90,12 @@ func (s *session) begin(stream stream.Stream) {
 	}
 	s.lifecycle.begin(s.tick, first)
 	s.upstream = s.dialed()
-	s.scope = unique.Make(s.scopeOf(s.upstream))
+	s.account = metrics.openAccount(s.scopeOf(s.upstream))
 	if lifetime := time.Duration(s.handler.MaxLifetime); lifetime > 0 {
 		s.plan(spread(lifetime), s.handler.ending(byLifetime))
 	}
 	sessions.add(s)
-	metrics.countHandshake(s.scope.Value(), handshakeAccepted)
+	s.account.accepted.Inc()
 	s.reportOpened()
 	s.recheck.schedule()
 }
@@ -181,6 +179,7 @@ func (s *session) finish() {
 	if !s.lifecycle.finish() {
 		return
 	}
+	defer s.account.release()
 	defer sessions.remove(s)
 	s.recheck.stop()
 	s.out.End(s.stream.Cut)

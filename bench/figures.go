@@ -14,7 +14,11 @@ func (t *table) entry(column string, p *peer, g *group) string {
 		return g.format(c, t.cells[column][p.base])
 	}
 	if bytes, ok := t.memory[column][p.name]; ok && g.memory {
-		return withRatio(bytes, bytes/t.memory[column][p.base])
+		base, ok := t.memory[column][p.base]
+		if !ok {
+			return figure(bytes)
+		}
+		return withRatio(bytes, bytes/base)
 	}
 	return ""
 }
