@@ -254,34 +254,37 @@ func (s *session) data() map[string]any {
 
 // reportOpened logs the start of the session and emits its event.
 func (s *session) reportOpened() {
-	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket opened"); c != nil {
-		c.Write(zap.String("id", s.id), zap.String("client_ip", s.handshake.clientIP), zap.String("proto", s.handshake.proto),
+	if s.handler.debugs() {
+		s.handler.logger.Debug("socket opened",
+			zap.String("id", s.id), zap.String("client_ip", s.handshake.clientIP), zap.String("proto", s.handshake.proto),
 			zap.String("subprotocol", s.handler.loggedSubprotocol(s.agreed().subprotocol)), zap.Bool("compression", s.agreed().compression))
 	}
 	s.handler.emit("websocket_open", s)
 }
 
+// debugs reports whether the handler logs what is for debugging. To ask the logger to check
+// a message takes 1 KiB of stack, which would double that of a socket as it ends.
+func (h *Handler) debugs() bool { return h.logger.Core().Enabled(zapcore.DebugLevel) }
+
 // reportClosed adds the session to the access log, the span and the metrics when it has
 // ended, and emits its event.
 func (s *session) reportClosed() {
 	s.account.close(s)
-	if c := s.handler.logger.Check(zapcore.DebugLevel, "socket closed"); c != nil {
-		c.Write(zap.Inline(s))
+	if s.handler.debugs() {
+		s.handler.logger.Debug("socket closed", zap.Inline(s))
 	}
 	if extra, ok := s.request.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.Object("websocket", s))
 	}
-	s.annotateSpan()
+	if span := trace.SpanFromContext(s.request); span.IsRecording() {
+		s.annotate(span)
+	}
 	s.handler.emit("websocket_close", s)
 }
 
-// annotateSpan adds the report to the request's span, which the tracing handler ends when
-// the session's handler returns.
-func (s *session) annotateSpan() {
-	span := trace.SpanFromContext(s.request)
-	if !span.IsRecording() {
-		return
-	}
+// annotate adds the report to the request's span, which the tracing handler ends when the
+// session's handler returns.
+func (s *session) annotate(span trace.Span) {
 	for _, f := range s.report() {
 		key := "websocket." + f.name
 		switch v := f.value.(type) {
