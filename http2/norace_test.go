@@ -2,4 +2,4 @@
 
 package http2_test
 
-var buildArgs = []string{"build"}
+var buildArgs = []string{"build", "-ldflags=-s -w"}

@@ -91,7 +91,7 @@ func TestMemoryOfClientsThatDontRead(t *testing.T) { //nolint:tparallel // they 
 // bytes, when all of them wait in the given function.
 func heldEach(t *testing.T, p *wstest.Process, open func(n int), function string) int64 {
 	t.Helper()
-	const first, sockets = 5, 40
+	const first, sockets = 5, 20
 	awaitIn(t, p, function, 0) // the last test's are gone
 	open(first)
 	awaitIn(t, p, function, first)
@@ -118,7 +118,7 @@ func held(t *testing.T, p *wstest.Process) int64 {
 func awaitIn(t *testing.T, p *wstest.Process, function string, n int) {
 	t.Helper()
 	deadline := time.Now().Add(wstest.Timeout)
-	for seen := 0; seen < 5; { // one may go on at once
+	for seen := 0; seen < 3; { // one may go on at once
 		open, waiting := len(p.Sessions(t, "")), goroutinesIn(t, p, function)
 		if seen++; open != n || waiting != n {
 			seen = 0

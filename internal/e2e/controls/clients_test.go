@@ -59,7 +59,7 @@ func plays() []play {
 	// §5.4: messages in fragments, with control frames between them (a character is cut in two).
 	text := strings.Repeat("žluťoučký 🐎 ", 10)
 	add(play{Query: "fragment=1", Send: []string{text}, Until: 1}, message(text), "close 1000 ")
-	add(play{Query: "fragment=3&rate=2KiB&ping=10ms", Send: []string{text, text}, Until: 2}, message(text), message(text), "close 1000 ")
+	add(play{Query: "fragment=3&rate=2KiB&ping=50ms", Send: []string{text, text}, Until: 2}, message(text), message(text), "close 1000 ")
 	add(play{Query: "fragment=5&size=65536&interval=0s&count=2", Until: 2}, message(unasked(1, 2, 65536)), message(unasked(2, 2, 65536)), "close 1000 ")
 	// §5.2: all forms of a length.
 	for _, size := range []int{0, 1, 125, 126, 65535, 65536, 1 << 20} {
@@ -72,7 +72,7 @@ func plays() []play {
 		want = append(want, message(unasked(i+1, 300, 20)))
 	}
 	add(many, append(want, "close 1000 ")...)
-	add(play{Query: "interval=2s&count=1&size=1&delay=100ms", Send: []string{"a"}, Until: 2}, message("a"), message("1"), "close 1000 ")
+	add(play{Query: "interval=4s&count=1&size=1&delay=100ms", Send: []string{"a"}, Until: 2}, message("a"), message("1"), "close 1000 ")
 	add(play{Query: "drop=2", Send: []string{"a", "b", "c"}, Until: 2}, message("a"), message("c"), "close 1000 ")
 	// Drips, with a timer of the client's own running.
 	add(play{Query: "rate=200", Send: []string{strings.Repeat("x", 100)}, Until: 1}, message(strings.Repeat("x", 100)), "close 1000 ")

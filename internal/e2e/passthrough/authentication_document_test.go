@@ -1,4 +1,4 @@
-package logins
+package passthrough
 
 import (
 	"bytes"
@@ -40,7 +40,7 @@ func documentSites(t *testing.T) map[string]string {
 }
 
 // Each Caddyfile of the document does what the document says.
-func TestDocument(t *testing.T) {
+func TestAuthenticationDocument(t *testing.T) {
 	hash := "$2a$04$9O37fXP12rbx.txU2F745.FMetWzUfUcZ6tLrnl/2FH99A7n0C/Xy"
 	t.Setenv("ALICE_PASSWORD_HASH", hash)
 	tests := map[string]func(t *testing.T, site string){

@@ -1,4 +1,4 @@
-package docs
+package e2e
 
 import (
 	"fmt"
@@ -11,17 +11,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	_ "github.com/seed-21dbdb71/caddy-websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
-// The documents lie all over the repository, so the tests run at its root.
-func TestMain(m *testing.M) {
-	if err := os.Chdir(".."); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+// repository is the root of the repository, all over which the documents lie.
+const repository = "../.."
 
 // caddyfileBlocks are the Caddyfiles that a document shows.
 func caddyfileBlocks(t *testing.T, document string) []string {
@@ -48,6 +42,7 @@ func glob(t *testing.T, pattern string) []string {
 
 // The Caddyfiles that people copy are formatted and adapt.
 func TestCaddyfilesAdapt(t *testing.T) {
+	t.Chdir(repository)
 	files := map[string]string{"Caddyfile.example": wstest.ReadFile(t, "Caddyfile.example")}
 	for _, name := range glob(t, "examples/*/Caddyfile") {
 		files[name] = wstest.ReadFile(t, name)
@@ -71,6 +66,7 @@ func TestCaddyfilesAdapt(t *testing.T) {
 // The recipes show the examples as they are, all of them, and the README names
 // each.
 func TestRecipesAreTheExamples(t *testing.T) {
+	t.Chdir(repository)
 	recipes, readme := wstest.ReadFile(t, "docs/recipes.md"), wstest.ReadFile(t, "README.md")
 	blocks := caddyfileBlocks(t, "docs/recipes.md")
 	for _, folder := range glob(t, "examples/*") {
@@ -101,6 +97,7 @@ func TestRecipesAreTheExamples(t *testing.T) {
 // The grammar stands in the README as it does in the code, and the table there
 // has a row for each of its options.
 func TestREADMEOptions(t *testing.T) {
+	t.Chdir(repository)
 	readme, code := wstest.ReadFile(t, "README.md"), wstest.ReadFile(t, "caddyfile.go")
 	block := regexp.MustCompile(`(?s)//\twebsocket \[<matcher>\].*?//\t}\n`).FindString(code)
 	grammar := strings.ReplaceAll(block, "//\t", "")

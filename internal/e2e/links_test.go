@@ -1,4 +1,4 @@
-package docs
+package e2e
 
 import (
 	"encoding/json"
@@ -30,6 +30,7 @@ func documents(t *testing.T) []string {
 
 // Links lead to files that are there, and to headings that they have.
 func TestLinks(t *testing.T) {
+	t.Chdir(repository)
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	for _, file := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(wstest.ReadFile(t, file), -1) {
@@ -63,6 +64,7 @@ func anchors(text string) map[string]bool {
 
 // The tests that the documents name are there.
 func TestNamedTests(t *testing.T) {
+	t.Chdir(repository)
 	code := testCode(t)
 	for _, file := range documents(t) {
 		for _, name := range regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(wstest.ReadFile(t, file), -1) {
@@ -86,6 +88,7 @@ func testCode(t *testing.T) string {
 
 // JSON that stands below a Caddyfile is the handler that it adapts to.
 func TestJSONBesideCaddyfile(t *testing.T) {
+	t.Chdir(repository)
 	pair := regexp.MustCompile("(?s)```caddyfile\n([^`]*)```\n\n```json\n(\\{[^`]*)```")
 	pairs := 0
 	for _, file := range documents(t) {
@@ -152,6 +155,7 @@ var shownBy = map[string]string{
 }
 
 func TestCodesAreShown(t *testing.T) {
+	t.Chdir(repository)
 	table := wstest.ReadFile(t, "README.md")
 	table = table[strings.Index(table, "| status or close code |"):]
 	table = table[:strings.Index(table, "\n\n")]

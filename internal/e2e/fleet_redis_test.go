@@ -1,4 +1,4 @@
-package fleet
+package e2e
 
 import (
 	"io"
@@ -21,8 +21,8 @@ func TestFleetOnRedis(t *testing.T) {
 	}
 	address := startRedis(t)
 	binary := filepath.Join(t.TempDir(), "caddy")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Dir = "../../../testdata/redis"
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, ".") // without symbols, which take long to link
+	build.Dir = "../../testdata/redis"
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}

@@ -1,6 +1,6 @@
 //go:build soak
 
-package logins
+package passthrough
 
 import (
 	"fmt"
