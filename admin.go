@@ -91,7 +91,10 @@ const listStall = 30 * time.Second
 func writeSessions(w http.ResponseWriter, query url.Values, limit int) {
 	w.Header().Set("Content-Type", "application/json")
 	conn, enc := http.NewResponseController(w), json.NewEncoder(w)
-	defer func() { _ = conn.SetWriteDeadline(time.Time{}) }() // the connection may get another request
+	defer func() {
+		_ = conn.Flush()
+		_ = conn.SetWriteDeadline(time.Time{}) // the connection may get another request
+	}()
 	n, separator := 0, "["
 	for s := range sessions.find(query) {
 		_ = conn.SetWriteDeadline(time.Now().Add(listStall)) // w may be no connection's

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -30,6 +31,27 @@ type panics struct{}
 
 func (panics) Read([]byte) (int, error)  { panic("broken reader") }
 func (panics) Write([]byte) (int, error) { panic("broken writer") }
+
+// A session that panics as it begins leaves the others alone.
+func TestPanicAsASessionBegins(t *testing.T) {
+	h := &Handler{AllowedOrigins: []string{"*"}}
+	provision(t, h)
+	open := registered(h, httptest.NewRequest(http.MethodGet, "/", nil))
+	sessions.add(open)
+	defer sessions.remove(open)
+	repl := caddy.NewEmptyReplacer()
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	broken := newSession(h, r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, repl)))
+	repl.Map(func(string) (any, bool) { panic("broken placeholder") })
+	func() {
+		defer func() { _ = recover() }()
+		defer broken.finish()
+		broken.begin(uncarried{})
+	}()
+	if list := sessions.list(); !slices.Contains(list, open) || slices.Contains(list, broken) {
+		t.Errorf("%d sessions are listed, want the one that is open", len(list))
+	}
+}
 
 // A panic on a goroutine that nobody recovers ends the session, not the process.
 func TestPanicsEndTheSession(t *testing.T) {

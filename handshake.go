@@ -65,8 +65,16 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, subprotocol str
 	stream.AllowLongReads(r)
 	a.stream = stream.NewBody(w, r, r.Body, time.Duration(h.WriteTimeout))
 	w.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w).Flush() // if it fails, so does the first read
+	sendAnswer(a.stream)
 	return a, nil
+}
+
+// sendAnswer sends the header of a response on HTTP/2 or HTTP/3. If it fails, so does the first
+// read.
+func sendAnswer(s stream.Stream) {
+	if _, err := s.Write(nil); err != nil {
+		s.Cut()
+	}
 }
 
 // What is the same in each request that the Upgrader is given.

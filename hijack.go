@@ -104,8 +104,7 @@ func (w *tunnelWriter) WriteHeader(status int) {
 	if tunnel {
 		w.t.agree(w.Header())
 		w.t.begin(stream.NewBody(w.ResponseWriter, w.r, w.r.Body, time.Duration(w.t.handler.WriteTimeout)))
-		// If it fails, so does the first read.
-		_ = w.t.out.Exclusively(http.NewResponseController(w.ResponseWriter).Flush)
+		w.t.out.Exclusively(func() { sendAnswer(w.t.stream) })
 	}
 }
 

@@ -33,7 +33,7 @@ const (
 	cutWait = 100 * time.Millisecond
 	// cutInterval is how long a handler may take to notice an interruption, and how
 	// often its stream is cut then: on HTTP/3 a write that began in the same moment
-	// has put the deadline off again.
+	// may have put the server's own deadline in the place of ours.
 	cutInterval = 100 * time.Millisecond
 	// never is longer than any session lives.
 	never time.Duration = 1<<63 - 1
@@ -104,8 +104,9 @@ func (l *lifecycle) wakeLocked(d time.Duration) {
 
 // wakeByLocked has tick called at a time, or earlier.
 func (l *lifecycle) wakeByLocked(at time.Time) {
-	if at.Before(l.wakes) {
-		l.wakeLocked(time.Until(at))
+	// Both are durations, since at may be the time of a clock that has been set since.
+	if d := time.Until(at); d < time.Until(l.wakes) {
+		l.wakeLocked(d)
 	}
 }
 

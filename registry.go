@@ -93,6 +93,9 @@ func (g *registry) enterLocked(s *session) {
 func (g *registry) remove(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.byID[s.id] != s {
+		return // it panicked before it was added
+	}
 	g.ordered[s.place] = nil
 	if delete(g.byID, s.id); len(g.byID) < len(g.ordered)/2 {
 		g.closeGapsLocked()

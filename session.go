@@ -77,6 +77,8 @@ func newSession(h *Handler, r *http.Request) *session {
 
 // begin begins the session when the handshake is accepted.
 func (s *session) begin(stream stream.Stream) {
+	s.upstream = s.dialed()
+	s.account = metrics.openAccount(s.scopeOf(s.upstream))
 	s.stream = s.metered(stream)
 	interval := max(0, time.Duration(s.handler.KeepaliveInterval))
 	s.keepalive.Begin(interval, time.Duration(s.handler.KeepaliveTimeout)) // from here: to accept may have taken long
@@ -89,8 +91,6 @@ func (s *session) begin(stream stream.Stream) {
 		first = min(first, s.app.beginAppKeepalive())
 	}
 	s.lifecycle.begin(s.tick, first)
-	s.upstream = s.dialed()
-	s.account = metrics.openAccount(s.scopeOf(s.upstream))
 	if lifetime := time.Duration(s.handler.MaxLifetime); lifetime > 0 {
 		s.plan(spread(lifetime), s.handler.ending(byLifetime))
 	}

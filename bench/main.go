@@ -40,7 +40,7 @@ func main() {
 }
 
 func parsePlan() plan {
-	p := plan{rounds: 61, turn: 60 * time.Millisecond, sockets: 2000}
+	p := plan{rounds: 31, turn: 60 * time.Millisecond, sockets: 2000}
 	short := flag.Bool("short", false, "run for two minutes instead of ten")
 	crowd := flag.Bool("crowd", false, "measure how the costs of idle sockets grow with their number, and nothing else")
 	smoke := flag.Bool("smoke", false, "run for a few seconds, to check that everything works; the figures mean nothing")

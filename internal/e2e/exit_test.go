@@ -1,17 +1,9 @@
 package e2e
 
 import (
-	"bytes"
-	"crypto/tls"
-	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
@@ -93,50 +85,6 @@ func TestExitWithDeafClients(t *testing.T) {
 	p.Cmd.Process.Kill()
 	close(ended)
 	stalled.Wait()
-}
-
-// An HTTP/2 client that doesn't read from its connection at all is cut as well,
-// though not even the reset of its stream gets through.
-func TestDeafHTTP2Connection(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "large"), make([]byte, 20<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := wstest.Start(t, "websocket /ws {\nwrite_timeout 200ms\n}\nfile_server {\nroot "+dir+"\n}")
-	conn, err := tls.Dial("tcp", s.Secure, wstest.InsecureTLS("h2"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	framer := http2.NewFramer(conn, conn)
-	io.WriteString(conn, http2.ClientPreface)
-	framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
-	framer.WriteWindowUpdate(0, 1<<30)
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	request := func(stream uint32, end bool, fields ...string) {
-		block.Reset()
-		for i := 0; i < len(fields); i += 2 {
-			encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
-		}
-		framer.WriteHeaders(http2.HeadersFrameParam{
-			StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end,
-		})
-	}
-	request(1, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "https",
-		":authority", s.Secure, ":path", "/ws", "sec-websocket-version", "13")
-	s.Logs.Await(t, "socket opened", 1)
-	request(3, true, ":method", "GET", ":scheme", "https", ":authority", s.Secure, ":path", "/large")
-	// What is echoed before the file has filled all buffers still gets through.
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for i := 0; i < 50 && len(s.Logs.Entries("socket closed")) == 0; i++ {
-		<-tick.C
-		framer.WriteData(1, false, wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 10_000)))
-	}
-	if by := s.Logs.Await(t, "socket closed", 1)[0]["closed_by"]; by != string("write_timeout") {
-		t.Errorf("closed by %v, want %v", by, "write_timeout")
-	}
 }
 
 // On every protocol a client that vanishes, or goes on without a word, is

@@ -48,7 +48,8 @@ type Body struct {
 
 // waitSize is how many bytes Wait reads at first, since it can't wait without reading. Each
 // read of an HTTP/2 body costs a message to the goroutine of the connection, so that of a
-// small message should be the only one. But every idle socket has room for so many.
+// small message should be the only one. But every idle socket has room for so many, and after
+// a longer message, until it answers a Ping, for 4 KiB.
 const waitSize = 256
 
 // AllowLongReads has a read from the request's body take as long as it likes once NewBody
@@ -136,7 +137,7 @@ func (b *Body) Wait() error {
 		b.large = ws.SmallBlocks.Get()
 		room = b.large.P
 	}
-	n, err := b.body.Read(room)
+	n, err := b.read(room)
 	b.full = n >= len(b.small)
 	if b.ready = room[:n]; n == 0 {
 		b.release()
@@ -162,6 +163,11 @@ func (b *Body) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
+	return b.read(p)
+}
+
+// read reads from the body.
+func (b *Body) read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	if err != nil && b.hasExpired() {
 		err = &ws.WriteError{Err: fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)}
@@ -169,7 +175,8 @@ func (b *Body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write implements [Stream].
+// Write implements [Stream]. The first write, be it of nothing, sends the header of the
+// response.
 func (b *Body) Write(p []byte) (written int, err error) {
 	defer b.endWrite()
 	for written < len(p) && err == nil {
@@ -179,6 +186,7 @@ func (b *Body) Write(p []byte) (written int, err error) {
 		written += n
 	}
 	if err == nil {
+		b.noteProgress()
 		err = b.ctrl.Flush()
 	}
 	if err != nil && b.hasExpired() {
@@ -212,26 +220,29 @@ func (b *Body) checkProgress() {
 	if b.watching = b.writing && b.serving; !b.watching {
 		return
 	}
-	if b.failing {
-		if b.conn != nil {
-			b.conn.SetDeadline(past) // the reset can't be sent either
-		}
-		return
-	}
-	if left := b.timeout - time.Since(b.lastProgress); left > 0 {
+	switch left := b.timeout - time.Since(b.lastProgress); {
+	case b.failing && b.conn != nil:
+		b.conn.SetDeadline(past) // the reset can't be sent either
+	case b.failing:
+		b.failWritesLocked() // the write may have set a deadline of the server's in between
+		b.watch.Reset(resetWait)
+	case left > 0:
 		b.watch.Reset(left)
-		return
+	default:
+		b.expired = true
+		b.failWritesLocked()
 	}
-	b.expired = true
-	b.failWritesLocked()
 }
 
-// failWritesLocked makes writes fail, which resets an HTTP/2 stream.
+// failWritesLocked makes writes fail, which resets an HTTP/2 stream. It may be called again
+// and again.
 func (b *Body) failWritesLocked() {
-	b.failing = true
 	// Caddy's writer is for one goroutine, that of the HTTP server for any.
 	http.NewResponseController(innermost(b.w)).SetWriteDeadline(past)
-	b.watch.Reset(resetWait)
+	if !b.failing {
+		b.failing, b.watching = true, true
+		b.watch.Reset(resetWait)
+	}
 }
 
 // resetWait is how long the reset of a stream may take before its connection is cut.

@@ -88,11 +88,11 @@ func (w *Writer) Hold() {
 	w.withinFrame = true
 }
 
-// Exclusively calls f while nothing is being written, and returns its error.
-func (w *Writer) Exclusively(f func() error) error {
+// Exclusively calls f while nothing is being written.
+func (w *Writer) Exclusively(f func()) {
 	w.mu.Lock()
 	defer w.unlock()
-	return f()
+	f()
 }
 
 // End makes all further writes fail. If a write is under way, End calls cut, which
