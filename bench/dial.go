@@ -105,7 +105,12 @@ func (d *dialer) dial() (*client, error) {
 		return d.connectHTTP2()
 	case overHTTP3:
 		return d.connectHTTP3()
+	default:
+		return d.connectHTTP1()
 	}
+}
+
+func (d *dialer) connectHTTP1() (*client, error) {
 	c, err := d.startHandshake()
 	if err != nil {
 		return nil, err

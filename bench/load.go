@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 )
 
 // A load is a kind of traffic: each client sends a number of messages at once, waits until
@@ -27,27 +28,32 @@ const (
 )
 
 func newLoads() []*load {
-	loads := []*load{
-		newLoad("125 B", binaryPayloads(125, 1)),
-		newLoad("125 B × 16", binaryPayloads(125, 16)),
-		newLoad("4 KiB", binaryPayloads(4<<10, 1)),
-		newLoad("64 KiB", binaryPayloads(64<<10, 1)),
-		newLoad("1 MiB", binaryPayloads(1<<20, 1)),
-		newLoad("text, 64 KiB", [][]byte{multibyte(64 << 10)}).withOpcode(opText),
-		newLoad("TLS, 125 B", binaryPayloads(125, 1)).carriedBy(overTLS),
-		newLoad("TLS, 4 KiB", binaryPayloads(4<<10, 1)).carriedBy(overTLS),
+	return slices.Concat(
+		[]*load{
+			newLoad("125 B", binaryPayloads(125, 1)),
+			newLoad("125 B × 16", binaryPayloads(125, 16)),
+			newLoad("4 KiB", binaryPayloads(4<<10, 1)),
+			newLoad("64 KiB", binaryPayloads(64<<10, 1)),
+			newLoad("1 MiB", binaryPayloads(1<<20, 1)),
+			newLoad("text, 64 KiB", [][]byte{multibyte(64 << 10)}).withOpcode(opText),
+			newLoad("TLS, 125 B", binaryPayloads(125, 1)).carriedBy(overTLS),
+			newLoad("TLS, 4 KiB", binaryPayloads(4<<10, 1)).carriedBy(overTLS),
+		},
+		newStreamLoads(overHTTP2),
+		newStreamLoads(overHTTP3),
+	)
+}
+
+// newStreamLoads returns the loads of HTTP/2 or HTTP/3.
+func newStreamLoads(over transport) []*load {
+	name := string(over) + ", "
+	return []*load{
+		newLoad(name+"125 B", binaryPayloads(125, 1)).carriedBy(over).sharing(),
+		newLoad(name+"125 B × 16", binaryPayloads(125, 16)).carriedBy(over).sharing(),
+		newLoad(name+"4 KiB", binaryPayloads(4<<10, 1)).carriedBy(over).sharing(),
+		newLoad(name+"64 KiB", binaryPayloads(64<<10, 1)).carriedBy(over).sharing(),
+		newLoad(name+"125 B, a connection each", binaryPayloads(125, 1)).carriedBy(over),
 	}
-	for _, over := range []transport{overHTTP2, overHTTP3} {
-		loads = append(
-			loads,
-			newLoad(string(over)+", 125 B", binaryPayloads(125, 1)).carriedBy(over).sharing(),
-			newLoad(string(over)+", 125 B × 16", binaryPayloads(125, 16)).carriedBy(over).sharing(),
-			newLoad(string(over)+", 4 KiB", binaryPayloads(4<<10, 1)).carriedBy(over).sharing(),
-			newLoad(string(over)+", 64 KiB", binaryPayloads(64<<10, 1)).carriedBy(over).sharing(),
-			newLoad(string(over)+", 125 B, a connection each", binaryPayloads(125, 1)).carriedBy(over),
-		)
-	}
-	return loads
 }
 
 func newLoad(name string, payloads [][]byte) *load {
