@@ -102,7 +102,7 @@ func (s *session) script(r *http.Request, a *accepted) *echo.Script {
 		},
 		Ping:   s.ping,
 		End:    s.endAsAsked,
-		Failed: func(err error) { s.failed(err); s.stream.Cut() },
+		Failed: s.writeFailed,
 		Ignore: s.ignoreClose,
 	}
 	if s.asked.Hello {
@@ -129,6 +129,7 @@ func (s *session) endAsAsked() {
 // ignoreClose lets the client wait for an answer to its Close frame, for no longer than anything
 // else that a client may ask for.
 func (s *session) ignoreClose() {
+	s.closeIgnored.Store(true)
 	s.keepalive.off.Store(true) // it owes no Pongs any more
 	s.plan(controls.MaxDuration, ending{by: byTestControls, code: closeNone, reason: "close_reply=never"})
 }

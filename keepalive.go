@@ -60,9 +60,16 @@ func (b *heartbeat) pong(payload []byte) (ours, last bool) {
 func (s *session) ping() {
 	s.out.Post(ws.OpPing, nil)
 	if err := s.out.Err(); err != nil {
-		s.failed(err)
-		s.stream.Cut()
+		s.writeFailed(err)
 	}
+}
+
+// writeFailed ends the session for an error of a write, unless its client has closed it before.
+func (s *session) writeFailed(err error) {
+	if !s.closeIgnored.Load() {
+		s.failed(err)
+	}
+	s.stream.Cut()
 }
 
 // pong reports whether a Pong from the client answers one of our Pings.

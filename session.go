@@ -40,6 +40,8 @@ type session struct {
 	out       ws.Writer                 // to the client
 	keepalive heartbeat                 // the client's
 	app       *tunnel                   // in passthrough: the application's side
+	// closeIgnored is set when the client has sent a Close frame that it wants no answer to.
+	closeIgnored atomic.Bool
 	// unsupervised says why not all frames are seen.
 	unsupervised atomic.Pointer[string]
 
