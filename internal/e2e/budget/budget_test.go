@@ -36,9 +36,11 @@ type number struct {
 	allowed                  tolerance
 }
 
-// A tolerance is how far a number may be from the kept one: by so much, or by such a part
-// of it, whichever is more.
+// A tolerance is how far a number may be above the kept one: by so much, or by such a part of
+// it, whichever is more. Three times as far below, it has to be kept anew.
 type tolerance struct{ by, part float64 }
+
+func (a tolerance) of(kept float64) float64 { return max(a.by, a.part*kept) }
 
 // A budget is the kept numbers, by mode and quantity, in the order of wstest.Protocols.
 // Those of a protocol that has none are dashes.
@@ -96,7 +98,7 @@ func goVersion() string {
 }
 
 // compare compares a number with the kept one. With -update, the new one is kept if it is
-// further away than measurements of the same are from each other.
+// further away than half of what is tolerated.
 func (b *budget) compare(t *testing.T, n number) {
 	t.Helper()
 	row := n.mode + " " + n.quantity
@@ -105,19 +107,19 @@ func (b *budget) compare(t *testing.T, n number) {
 	}
 	kept := &b.rows[row][slices.Index(wstest.Protocols, n.protocol)]
 	want, err := strconv.ParseFloat(*kept, 64)
-	within := err == nil && math.Abs(n.value-want) <= max(n.allowed.by, n.allowed.part*want)
+	difference, allowed := n.value-want, n.allowed.of(want)
 	what := fmt.Sprintf("%s over %s: %s %s", n.mode, n.protocol, format(n.value), n.quantity)
 	switch {
-	case within:
-		t.Log(what)
-	case *update:
+	case *update && (err != nil || math.Abs(difference) > allowed/2):
 		*kept = format(n.value)
 	case err != nil:
 		t.Errorf("%s, of which %s has no number; to add it: %s", what, budgetFile, updateHint)
-	case n.value > want:
+	case difference > allowed:
 		t.Errorf("%s, up from %s in %s; to accept that: %s", what, *kept, budgetFile, updateHint)
-	default:
+	case difference < -3*allowed:
 		t.Errorf("%s, down from %s in %s; to keep it down: %s", what, *kept, budgetFile, updateHint)
+	default:
+		t.Log(what)
 	}
 }
 
