@@ -101,6 +101,7 @@ func (b *build) compare(p plan) error {
 	if err != nil {
 		return err
 	}
+	defer b.upstream.stop()
 	t := newTable(peers, b.cert, p)
 	if err := t.measure(); err != nil {
 		return err
