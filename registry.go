@@ -94,7 +94,7 @@ func (g *registry) remove(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.byID[s.id] != s {
-		return // it panicked before it was added
+		return // a panic has kept it from being added
 	}
 	g.ordered[s.place] = nil
 	if delete(g.byID, s.id); len(g.byID) < len(g.ordered)/2 {

@@ -79,7 +79,7 @@ func newSession(h *Handler, r *http.Request) *session {
 
 // begin begins the session when the handshake is accepted.
 func (s *session) begin(stream stream.Stream) {
-	s.upstream = s.dialed()
+	s.upstream = s.dialed() // may panic, in a placeholder of somebody's: nothing has begun yet
 	s.account = metrics.openAccount(s.scopeOf(s.upstream))
 	s.stream = s.metered(stream)
 	interval := max(0, time.Duration(s.handler.KeepaliveInterval))
