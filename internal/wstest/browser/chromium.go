@@ -16,7 +16,6 @@ import (
 // A Chromium is a tab of Chromium.
 type Chromium struct {
 	*remote
-	Context string // the browser context, which commands to the whole browser need
 	session string
 	loaded  chan struct{}
 
@@ -24,38 +23,36 @@ type Chromium struct {
 	complaints []string   // of the page and about it, on the console
 }
 
-// process is the Chromium of the test binary: to start one takes seconds.
-var process struct {
+// chromium is the Chromium of the test binary: to start one takes seconds.
+var chromium struct {
 	sync.Once
 	*remote
 	tabs sync.Map // each by its session
 }
 
-// NewChromium opens a tab of Chromium, which shares nothing with other tabs but the
-// process.
+// NewChromium opens a tab of Chromium. Tabs share the process and a profile: a browser
+// context of its own costs each as much again as the page, and pages of servers on
+// different ports have storage of their own anyway, only no cookies.
 func NewChromium(t *testing.T) *Chromium {
 	t.Helper()
 	path := findBrowser(t, "chromium", "chromium-browser", "google-chrome")
-	process.Do(func() { process.remote = startChromium(t, path) })
-	if process.remote == nil {
+	chromium.Do(func() { chromium.remote = startChromium(t, path) })
+	if chromium.remote == nil {
 		t.Fatal("Chromium doesn't start")
 	}
-	c := &Chromium{remote: process.remote, loaded: make(chan struct{}, 1)}
-	var context struct{ BrowserContextID string }
+	c := &Chromium{remote: chromium.remote, loaded: make(chan struct{}, 1)}
 	var target struct{ TargetID string }
 	var attached struct{ SessionID string }
-	c.Do(t, "Target.createBrowserContext", nil, &context)
+	c.Do(t, "Target.createTarget", Params{"url": "about:blank"}, &target)
 	t.Cleanup(func() {
-		if err := c.call("", "Target.disposeBrowserContext", Params{"browserContextId": c.Context}, nil); err != nil {
+		if err := c.call("", "Target.closeTarget", Params{"targetId": target.TargetID}, nil); err != nil {
 			t.Error(err)
 		}
-		process.tabs.Delete(c.session)
+		chromium.tabs.Delete(c.session)
 	})
-	c.Context = context.BrowserContextID
-	c.Do(t, "Target.createTarget", Params{"url": "about:blank", "browserContextId": c.Context}, &target)
 	c.Do(t, "Target.attachToTarget", Params{"targetId": target.TargetID, "flatten": true}, &attached)
 	c.session = attached.SessionID
-	process.tabs.Store(c.session, c)
+	chromium.tabs.Store(c.session, c)
 	for _, domain := range []string{"Page", "Runtime", "Log", "Accessibility", "DOM"} {
 		c.Do(t, domain+".enable", nil, nil)
 	}
@@ -66,7 +63,7 @@ func startChromium(t *testing.T, path string) *remote {
 	t.Helper()
 	return startBrowser(t, wstest.AtExit, regexp.MustCompile(`^DevTools listening on (ws://\S+)`), "",
 		func(session, method string, params json.RawMessage) {
-			if c, ok := process.tabs.Load(session); ok {
+			if c, ok := chromium.tabs.Load(session); ok {
 				c.(*Chromium).event(method, params)
 			}
 		},

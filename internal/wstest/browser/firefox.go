@@ -5,7 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
 // A Firefox is a tab of Firefox.
@@ -14,10 +17,34 @@ type Firefox struct {
 	context string
 }
 
-// NewFirefox opens a tab of Firefox.
+// firefox is the Firefox of the test binary, as chromium is the Chromium.
+var firefox struct {
+	sync.Once
+	*remote
+}
+
+// NewFirefox opens a tab of Firefox, in a window of its own: tabs in the background are slow.
 func NewFirefox(t *testing.T) *Firefox {
 	t.Helper()
 	path := findBrowser(t, "firefox-esr", "firefox")
+	firefox.Do(func() { firefox.remote = startFirefox(t, path) })
+	if firefox.remote == nil {
+		t.Fatal("Firefox doesn't start")
+	}
+	f := &Firefox{remote: firefox.remote}
+	var created struct{ Context string }
+	f.do(t, "browsingContext.create", Params{"type": "window"}, &created)
+	f.context = created.Context
+	t.Cleanup(func() {
+		if err := f.call("", "browsingContext.close", Params{"context": f.context}, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+func startFirefox(t *testing.T, path string) *remote {
+	t.Helper()
 	profile := newProfile(t)
 	const settings = `
 		user_pref("remote.active-protocols", 1);
@@ -27,20 +54,19 @@ func NewFirefox(t *testing.T) *Firefox {
 		user_pref("network.captive-portal-service.enabled", false);
 		user_pref("network.connectivity-service.enabled", false);
 		user_pref("network.http.http3.enable", false);
+		user_pref("network.websocket.delay-failed-reconnects", false);
 	`
 	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := new(Firefox)
-	f.remote = startBrowser(t, t.Cleanup, regexp.MustCompile(`^WebDriver BiDi listening on (ws://\S+)`), "/session",
+	f := startBrowser(t, wstest.AtExit, regexp.MustCompile(`^WebDriver BiDi listening on (ws://\S+)`), "/session",
 		func(string, string, json.RawMessage) {},
 		path, "--headless", "--no-remote", "--remote-debugging-port=0", "--profile", profile, "about:blank")
-	f.do(t, "session.new", Params{
+	if err := f.call("", "session.new", Params{
 		"capabilities": Params{"alwaysMatch": Params{"acceptInsecureCerts": true}},
-	}, nil)
-	var created struct{ Context string }
-	f.do(t, "browsingContext.create", Params{"type": "tab"}, &created)
-	f.context = created.Context
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
 	return f
 }
 
