@@ -13,8 +13,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// Both programs are Caddy with the websocket handler; cmd/caddy imports the
-// package under test, and testdata/plain doesn't.
+// Caddy imports the package under test; testdata/plain, a server of Go's, doesn't.
 func TestSettingIsAdvertised(t *testing.T) {
 	for _, c := range []struct {
 		name, program, godebug string
@@ -65,7 +64,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// start runs a program with a site on HTTP/2 without TLS and gives its address.
+// start runs a program, Caddy with a site on HTTP/2 without TLS, and gives its address.
 func start(t *testing.T, program, godebug string) string {
 	t.Helper()
 	cmd := exec.Command(program, "run", "--adapter", "caddyfile", "--config", "-")
@@ -112,7 +111,7 @@ func start(t *testing.T, program, godebug string) string {
 	case address := <-addresses:
 		return address
 	case <-time.After(time.Minute):
-		t.Fatal("Caddy doesn't start")
+		t.Fatal("the server doesn't start")
 		return ""
 	}
 }

@@ -1,14 +1,25 @@
-// Command plain is Caddy with the websocket handler and without the package
-// http2.
+// Command plain is an HTTP/2 server of Go without the package http2. On standard error, it
+// says as Caddy does where it listens.
 package main
 
 import (
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"log"
+	"net"
 
-	_ "github.com/seed-21dbdb71/caddy-websocket"
+	"golang.org/x/net/http2"
 )
 
 func main() {
-	caddycmd.Main()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Printf(`"actual_address":%q`, listener.Addr())
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go new(http2.Server).ServeConn(conn, nil)
+	}
 }
