@@ -8,8 +8,9 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/conformance"
 )
 
-func TestConformance(t *testing.T) { //nolint:tparallel // Caddy is one for the process
-	s := wstest.Start(t, "websocket {\ncompression on\nmax_message_size 1MiB\n}")
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	s := &wstest.StartBeside(t, "", "websocket {\ncompression on\nmax_message_size 1MiB\n}").Server
 	s.ShareConnections(t)
 	names := make(map[string]bool)
 	for _, e := range conformance.Exchanges {

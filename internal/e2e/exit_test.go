@@ -91,29 +91,27 @@ func TestExitWithDeafClients(t *testing.T) {
 // found, and one that stops reading is, too.
 func TestEndsOnEveryProtocol(t *testing.T) {
 	s := wstest.Start(t, "websocket /keepalive {\nkeepalive 50ms 120ms\n}\nwebsocket /stall {\nwrite_timeout 100ms\n}")
-	for _, protocol := range wstest.Protocols {
-		t.Run(protocol, func(t *testing.T) {
-			silent := s.Dial(t, protocol, "/keepalive")
-			silent.ExpectPing()
-			silent.ExpectEndAfterPings()
-			silent.ExpectEnd()
+	wstest.SideBySide(t, func(t *testing.T, protocol string) {
+		silent := s.Dial(t, protocol, "/keepalive")
+		silent.ExpectPing()
+		silent.ExpectEndAfterPings()
+		silent.ExpectEnd()
 
-			gone := s.Dial(t, protocol, "/stall")
-			gone.Echo(ws.OpText, "hello")
-			gone.Conn.Close()
+		gone := s.Dial(t, protocol, "/stall")
+		gone.Echo(ws.OpText, "hello")
+		gone.Conn.Close()
 
-			stalled := s.Dial(t, protocol, "/stall")
-			block := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
-			for deadline := time.Now().Add(wstest.Timeout); ; {
-				if _, err := stalled.Conn.Write(block); err != nil {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal("a stalled socket stays open")
-				}
+		stalled := s.Dial(t, protocol, "/stall")
+		block := wstest.ClientFrame(ws.FinBit|byte(ws.OpBinary), make([]byte, 1<<20))
+		for deadline := time.Now().Add(wstest.Timeout); ; {
+			if _, err := stalled.Conn.Write(block); err != nil {
+				break
 			}
-		})
-	}
+			if time.Now().After(deadline) {
+				t.Fatal("a stalled socket stays open")
+			}
+		}
+	})
 	closed := s.Logs.Await(t, "socket closed", 3*len(wstest.Protocols))
 	count := make(map[any]int)
 	for _, e := range closed {

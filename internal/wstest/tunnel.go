@@ -57,6 +57,14 @@ func OnEveryTunnel(t *testing.T, options string, f func(t *testing.T, s *Server,
 	return s.Server
 }
 
+// OnEveryTunnelBeside is OnEveryTunnel for a parallel test: Caddy has a process of its own.
+func OnEveryTunnelBeside(t *testing.T, options string, f func(t *testing.T, s *Server, u *Upstream, protocol string)) {
+	t.Helper()
+	upstreams := listenForProtocols(t)
+	p := StartBeside(t, "", tunnelSite(options, upstreams))
+	SideBySide(t, func(t *testing.T, protocol string) { f(t, &p.Server, upstreams[protocol].For(t), protocol) })
+}
+
 // OpenTunnels is OnEveryTunnel for what takes its time, in a parallel test. Caddy has a
 // process of its own, and the sockets stay open when f has returned.
 func OpenTunnels(t *testing.T, options string, f func(s *Server, u *Upstream, protocol string)) *Server {

@@ -13,8 +13,9 @@ import (
 )
 
 // A socket ends with the token that its handshake had.
-func TestExpiresWithToken(t *testing.T) {
-	s := wstest.Start(t, `
+func TestExpiresWithToken(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
+	s := &wstest.StartBeside(t, "", `
 		log
 		bearer /echo
 		bearer /app
@@ -26,7 +27,7 @@ func TestExpiresWithToken(t *testing.T) {
 			expires {http.auth.user.expires} 4401
 		}
 		respond /no-socket 204
-		reverse_proxy `+wstest.EchoUpstream(t))
+		reverse_proxy `+wstest.EchoUpstream(t)).Server
 	wstest.SideBySide(t, func(t *testing.T, protocol string) {
 		expires := time.Now().Add(2 * time.Second).Truncate(time.Second)
 		login := []string{"Authorization", bearerToken(t, "ada", expires)}

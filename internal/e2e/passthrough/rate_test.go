@@ -147,7 +147,8 @@ func TestRateCloses(t *testing.T) {
 // The application gets what was allowed, and then the same Close frame; within a frame, for
 // which none fits in, nothing.
 func TestRateClosesApplication(t *testing.T) {
-	wstest.OnEveryTunnel(t, "byte_rate 1000 1h close", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+	t.Parallel()
+	wstest.OnEveryTunnelBeside(t, "byte_rate 1000 1h close", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
 		client.Send(ws.OpText, wstest.Letters(500))
 		app.ExpectMasked(ws.OpText, wstest.Letters(500))
@@ -164,7 +165,7 @@ func TestRateClosesApplication(t *testing.T) {
 			t.Errorf("%s: the application gets %d bytes more, %v", protocol, rest.Len(), err)
 		}
 	})
-	wstest.OnEveryTunnel(t, "message_rate 1 1h close", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
+	wstest.OnEveryTunnelBeside(t, "message_rate 1 1h close", func(t *testing.T, s *wstest.Server, u *wstest.Upstream, protocol string) {
 		client, app := u.Tunnel(s, protocol)
 		client.WriteRaw(wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte("one")), wstest.ClientFrame(ws.FinBit|byte(ws.OpPing), nil))
 		app.ExpectMasked(ws.OpText, "one")

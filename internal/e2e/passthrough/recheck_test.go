@@ -124,9 +124,10 @@ func recheckSite(t *testing.T, a *authService) string {
 
 // Sockets end when their user has logged out, also under a config that has been replaced.
 func TestRecheckWithForwardAuth(t *testing.T) {
+	t.Parallel()
 	a := startAuthService(t)
 	site := recheckSite(t, a)
-	s := wstest.Start(t, site)
+	s := wstest.StartBeside(t, "", site)
 	type socket struct{ ada, bob *wstest.Peer }
 	open := make(map[string]socket)
 	a.login("bob", true)
