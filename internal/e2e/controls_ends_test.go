@@ -1,4 +1,4 @@
-package controls
+package e2e
 
 import (
 	"net/http"
@@ -10,9 +10,9 @@ import (
 )
 
 // Whatever a script still has to do, an exit ends it: with a Close frame where one fits in.
-func TestExit(t *testing.T) {
+func TestControlsExit(t *testing.T) {
 	t.Parallel()
-	p := wstest.StartBeside(t, "", site)
+	p := wstest.StartBeside(t, "", controlledSite)
 	var closed, ended []*wstest.Peer
 	for _, protocol := range wstest.Protocols {
 		for query, send := range map[string]string{
@@ -74,16 +74,17 @@ func TestExit(t *testing.T) {
 }
 
 // Sockets with controls outlive a reload as all do, and go on.
-func TestReload(t *testing.T) {
-	s := wstest.Start(t, site)
+func TestControlsReload(t *testing.T) {
+	t.Parallel()
+	s := wstest.StartBeside(t, "", controlledSite)
 	var peers []*wstest.Peer
 	for _, protocol := range wstest.Protocols {
 		peers = append(peers, s.Dial(t, protocol, "/plain?interval=50ms&size=1&close=4000&after=10"))
 	}
-	s.Reload(t, "", site+"\nrespond /other 204")
+	s.Reload(t, "", controlledSite+"\nrespond /other 204")
 	for _, p := range peers {
 		for range 10 {
-			if got := receive(p); !strings.HasPrefix(got, "T:") {
+			if got := receiveNotation(p); !strings.HasPrefix(got, "T:") {
 				t.Fatalf("%s: got %s", p.Name, got)
 			}
 		}
@@ -95,8 +96,9 @@ func TestReload(t *testing.T) {
 }
 
 // Clients that don't read, leave at any time, or break rules hold nothing.
-func TestRudeClients(t *testing.T) {
-	s := wstest.Start(t, site)
+func TestControlsRudeClients(t *testing.T) {
+	t.Parallel()
+	s := wstest.StartBeside(t, "", controlledSite)
 	n := 0
 	for _, protocol := range wstest.Protocols {
 		for _, query := range []string{

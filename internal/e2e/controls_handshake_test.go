@@ -1,4 +1,4 @@
-package controls
+package e2e
 
 import (
 	"bufio"
@@ -12,8 +12,8 @@ import (
 )
 
 // A status that is asked for is the answer to the handshake.
-func TestStatus(t *testing.T) {
-	wstest.OnEveryProtocol(t, site, func(t *testing.T, s *wstest.Server, protocol string) {
+func TestControlsStatus(t *testing.T) {
+	wstest.OnEveryProtocol(t, controlledSite, func(t *testing.T, s *wstest.Server, protocol string) {
 		for query, want := range map[string]int{
 			"status=300": 300, "status=401": 401, "status=404&close=1000": 404, "status=503&delay=5s": 503, "status=599": 599, "status=204": 204, "status=200": 200,
 		} {
@@ -41,8 +41,8 @@ func TestStatus(t *testing.T) {
 }
 
 // A status below 200 is not the last one.
-func TestInterimStatus(t *testing.T) {
-	s := wstest.Start(t, site)
+func TestControlsInterimStatus(t *testing.T) {
+	s := wstest.Start(t, controlledSite)
 	p := s.SendRequest(t, "GET /plain?status=103 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	for _, want := range []int{103, 101} {
@@ -76,8 +76,8 @@ func TestInterimStatus(t *testing.T) {
 
 // What can't be understood gets one line that says why. A handler without the option looks at no
 // parameters.
-func TestRefusals(t *testing.T) {
-	wstest.OnEveryProtocol(t, site, func(t *testing.T, s *wstest.Server, protocol string) {
+func TestControlsRefusals(t *testing.T) {
+	wstest.OnEveryProtocol(t, controlledSite, func(t *testing.T, s *wstest.Server, protocol string) {
 		for query, want := range map[string]string{
 			"delay=5x":      `delay "5x": it must be a duration from 0s to 60s, such as 250ms or 5s; the parameters are abort, accept_delay, after, close, `,
 			"nonsense":      `unknown parameter "nonsense"; the parameters are abort, `,
@@ -105,8 +105,8 @@ func TestRefusals(t *testing.T) {
 const waits = "handshake waits for accept_delay"
 
 // A client that leaves before it is answered, and a config that does, end the wait.
-func TestAcceptDelayEnds(t *testing.T) {
-	s := wstest.Start(t, site)
+func TestControlsAcceptDelayEnds(t *testing.T) {
+	s := wstest.Start(t, controlledSite)
 	left := make(chan struct{})
 	for _, protocol := range []string{"http1", "tls", "http2", "http3"} {
 		go func() {
@@ -124,7 +124,7 @@ func TestAcceptDelayEnds(t *testing.T) {
 	if socket := loggedSocket(t, s, "left"); socket != nil {
 		t.Errorf("logged %v", socket)
 	}
-	s.Reload(t, "", site+"\nrespond /other 204")
+	s.Reload(t, "", controlledSite+"\nrespond /other 204")
 	for range wstest.Protocols {
 		select {
 		case <-left:

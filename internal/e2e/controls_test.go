@@ -1,4 +1,4 @@
-package controls
+package e2e
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
-const site = `
+const controlledSite = `
 	log
 	websocket /plain {
 		test_controls
@@ -29,8 +29,8 @@ const site = `
 		respond "error {err.status_code}"
 	}`
 
-// dial opens a socket with controls. On /deflate it offers compression.
-func dial(t *testing.T, s *wstest.Server, protocol, url string, header ...string) *wstest.Peer {
+// dialControlled opens a socket with controls. On /deflate it offers compression.
+func dialControlled(t *testing.T, s *wstest.Server, protocol, url string, header ...string) *wstest.Peer {
 	t.Helper()
 	if strings.HasPrefix(url, "/deflate") {
 		header = append(header, "Sec-WebSocket-Extensions", "permessage-deflate; server_no_context_takeover; client_no_context_takeover")
@@ -38,9 +38,9 @@ func dial(t *testing.T, s *wstest.Server, protocol, url string, header ...string
 	return s.Dial(t, protocol, url, header...)
 }
 
-// receive receives a message or a control frame and writes it down: with the number of its
+// receiveNotation receives a message or a control frame and writes it down: with the number of its
 // frames, unless that is 1.
-func receive(p *wstest.Peer) string {
+func receiveNotation(p *wstest.Peer) string {
 	p.T.Helper()
 	f := p.ReadFrame()
 	first, payload, frames := f.First, f.Payload, 1
@@ -96,8 +96,9 @@ var scenes = []scene{
 }
 
 // Everything that can be asked for happens on every protocol, with and without compression.
-func TestControls(t *testing.T) {
-	s := wstest.Start(t, site)
+func TestControls(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
+	s := &wstest.StartBeside(t, "", controlledSite).Server
 	wstest.SideBySide(t, func(t *testing.T, protocol string) {
 		for _, path := range []string{"/plain", "/deflate"} {
 			for _, c := range scenes {
@@ -113,12 +114,12 @@ func TestControls(t *testing.T) {
 func (c *scene) play(t *testing.T, s *wstest.Server, protocol, path string) {
 	id := protocol + path + c.query
 	began := time.Now()
-	p := dial(t, s, protocol, path+"?"+c.query, "X-Test", id)
+	p := dialControlled(t, s, protocol, path+"?"+c.query, "X-Test", id)
 	if c.send != "" {
 		p.WriteRaw(wstest.ClientBytes(c.send))
 	}
 	for i, want := range c.want {
-		got := receive(p)
+		got := receiveNotation(p)
 		if path == "/deflate" { // compressed, there are other numbers of frames
 			_, got, _ = strings.Cut(got, ":")
 			_, want, _ = strings.Cut(want, ":")
@@ -164,8 +165,9 @@ func loggedSocket(t *testing.T, s *wstest.Server, id string) map[string]any {
 }
 
 // An abort ends the connection without a Close frame, in the middle of a frame if need be.
-func TestAbort(t *testing.T) {
-	s := wstest.Start(t, site)
+func TestControlsAbort(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
+	s := &wstest.StartBeside(t, "", controlledSite).Server
 	wstest.SideBySide(t, func(t *testing.T, protocol string) {
 		for query, send := range map[string]string{
 			"abort":                  "",
@@ -177,7 +179,7 @@ func TestAbort(t *testing.T) {
 				t.Run(path+"?"+query, func(t *testing.T) {
 					t.Parallel()
 					id := protocol + path + query
-					p := dial(t, s, protocol, path+"?"+query, "X-Test", id)
+					p := dialControlled(t, s, protocol, path+"?"+query, "X-Test", id)
 					if send != "" {
 						p.WriteRaw(wstest.ClientBytes(send))
 					}
@@ -204,9 +206,9 @@ func TestAbort(t *testing.T) {
 }
 
 // A Close frame that is not to be answered isn't, however long the client waits.
-func TestNeverReply(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+func TestControlsNeverReply(t *testing.T) { //nolint:tparallel // other tests run meanwhile
 	t.Parallel()
-	s := &wstest.StartBeside(t, "", site).Server
+	s := &wstest.StartBeside(t, "", controlledSite).Server
 	wstest.SideBySide(t, func(t *testing.T, protocol string) {
 		id := protocol + "never"
 		p := s.Dial(t, protocol, "/plain?close_reply=never&ping=50ms", "X-Test", id)
@@ -232,8 +234,8 @@ func TestNeverReply(t *testing.T) { //nolint:tparallel // other tests run meanwh
 	})
 }
 
-func TestPing(t *testing.T) {
-	wstest.OnEveryProtocol(t, site, func(t *testing.T, s *wstest.Server, protocol string) {
+func TestControlsPing(t *testing.T) {
+	wstest.OnEveryProtocol(t, controlledSite, func(t *testing.T, s *wstest.Server, protocol string) {
 		p := s.Dial(t, protocol, "/plain?ping=50ms", "X-Test", protocol)
 		for range 3 {
 			p.Send(ws.OpPong, p.ExpectPing())
@@ -249,16 +251,16 @@ func TestPing(t *testing.T) {
 }
 
 // The first message describes the handshake and has no secrets.
-func TestHello(t *testing.T) {
-	wstest.OnEveryProtocol(t, site, func(t *testing.T, s *wstest.Server, protocol string) {
+func TestControlsHello(t *testing.T) {
+	wstest.OnEveryProtocol(t, controlledSite, func(t *testing.T, s *wstest.Server, protocol string) {
 		for _, path := range []string{"/plain", "/deflate"} {
-			p := dial(t, s, protocol, path+"?hello&delay=1ms&subprotocol=odd",
+			p := dialControlled(t, s, protocol, path+"?hello&delay=1ms&subprotocol=odd",
 				"Cookie", "id=SECRET", "Authorization", "Bearer SECRET", "X-Api-Key", "SECRET", "X-Auth-Token", "SECRET",
 				"Remote-User", "SECRET", "X-Amzn-Oidc-Data", "SECRET", "Sec-WebSocket-Protocol", "json", "User-Agent", "tester", "X-Test-Custom", "a", "X-Test-Custom", "b")
 			if got := p.Response.Header.Get("Sec-WebSocket-Protocol"); got != "odd" {
 				t.Errorf("subprotocol %q", got)
 			}
-			text := strings.TrimPrefix(receive(p), "T:")
+			text := strings.TrimPrefix(receiveNotation(p), "T:")
 			if strings.Contains(text, "SECRET") {
 				t.Errorf("there are secrets in %s", text)
 			}
@@ -289,7 +291,7 @@ func TestHello(t *testing.T) {
 			}
 			p.WriteRaw(wstest.ClientBytes("T:still X:1000"))
 			for _, want := range []string{"X:1000,"} { // the reply is late, and the client gone
-				if got := receive(p); got != "T:still" && got != want {
+				if got := receiveNotation(p); got != "T:still" && got != want {
 					t.Errorf("got %q, want %q", got, want)
 				}
 			}

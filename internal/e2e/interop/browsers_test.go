@@ -1,4 +1,4 @@
-package e2e
+package interop
 
 import (
 	"net/http"
@@ -32,7 +32,7 @@ const browserSite = `
 	websocket /ws/limited {
 		max_message_size 1KiB
 	}
-	root ../../testdata/browser
+	root ../../../testdata/browser
 	file_server
 `
 

@@ -1,4 +1,4 @@
-package controls
+package interop
 
 import (
 	"bufio"
@@ -63,7 +63,7 @@ func expected(code string) (lines []string) {
 }
 
 // The recipes do what the document says, with each client.
-func TestDocument(t *testing.T) {
+func TestControlsDocument(t *testing.T) {
 	t.Parallel()
 	s := wstest.StartBeside(t, "", "websocket {\ntest_controls\nconsole\n}")
 	recipes := readRecipes(t)
@@ -80,12 +80,12 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-func runInBrowser(t *testing.T, s *wstest.Server, recipes []recipe) {
-	tab := browser.NewChromium(t)
-	tab.Open(t, "http://"+s.Plain+"/")
+// together is JavaScript that runs all recipes for a client at once; it is a promise of what
+// each prints.
+func together(s *wstest.Server, recipes []recipe, client string) string {
 	var all []string
 	for _, r := range recipes {
-		code := r.code["Browser"]
+		code := r.code[client]
 		all = append(all, fmt.Sprintf(`new Promise((resolve) => {
 			const url = %q, lines = [];
 			const console = { log(...words) { if (lines.push(words.join(' ')) === %d) resolve(lines) } };
@@ -93,11 +93,28 @@ func runInBrowser(t *testing.T, s *wstest.Server, recipes []recipe) {
 			%s
 		})`, "ws://"+s.Plain+r.url, len(expected(code)), code))
 	}
-	var printed [][]string
-	tab.Eval(t, "Promise.all(["+strings.Join(all, ",\n")+"])", &printed)
+	return "Promise.all([" + strings.Join(all, ",\n") + "])"
+}
+
+func checkAll(t *testing.T, recipes []recipe, client string, printed [][]string) {
+	t.Helper()
 	for i, r := range recipes {
-		check(t, r, "Browser", printed[i])
+		check(t, r, client, printed[i])
 	}
+}
+
+func runInBrowser(t *testing.T, s *wstest.Server, recipes []recipe) {
+	const client = "Browser"
+	tab := browser.NewChromium(t)
+	tab.Open(t, "http://"+s.Plain+"/")
+	var printed [][]string
+	tab.Eval(t, together(s, recipes, client), &printed)
+	checkAll(t, recipes, client, printed)
+}
+
+func runInNode(t *testing.T, s *wstest.Server, recipes []recipe) {
+	const client = "Node.js, ws"
+	checkAll(t, recipes, client, evalInNode(t, together(s, recipes, client)))
 }
 
 func check(t *testing.T, r recipe, client string, printed []string) {
@@ -148,23 +165,6 @@ func bounded(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*wstest.Timeout)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-func runInNode(t *testing.T, s *wstest.Server, recipes []recipe) {
-	const client, modules = "Node.js, ws", "../../../testdata/node"
-	node, err := exec.LookPath("node")
-	if err != nil {
-		wstest.SkipWithout(t, "node in the PATH")
-	}
-	if _, err := os.Stat(modules + "/node_modules/ws"); err != nil {
-		wstest.SkipWithout(t, "the ws package for Node: run npm ci --prefix testdata/node")
-	}
-	ctx := bounded(t)
-	runEach(t, recipes, client, func(_ int, r recipe) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, node, "-e", fmt.Sprintf("const WebSocket = require('ws'), url = %q;\n%s", "ws://"+s.Plain+r.url, r.code[client]))
-		cmd.Dir = modules
-		return cmd
-	})
 }
 
 // findPython returns a Python that has the websockets package.

@@ -1,4 +1,4 @@
-package e2e
+package interop
 
 import (
 	"bufio"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -204,14 +203,7 @@ func TestTunnelToIndependentServers(t *testing.T) { //nolint:tparallel // other 
 
 func TestTunnelToNode(t *testing.T) { //nolint:tparallel // other tests run meanwhile
 	t.Parallel()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		wstest.SkipWithout(t, "node in the PATH")
-	}
-	if _, err := os.Stat("../../testdata/node/node_modules/ws"); err != nil {
-		wstest.SkipWithout(t, "the ws package for Node: run npm ci --prefix testdata/node")
-	}
-	cmd := exec.CommandContext(t.Context(), node, "../../testdata/node/server.js")
+	cmd := exec.CommandContext(t.Context(), findNode(t), nodePrograms+"/server.js")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

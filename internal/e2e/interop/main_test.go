@@ -1,5 +1,5 @@
-// Package controls holds the tests of echo sockets that behave as their clients ask for.
-package controls
+// Package interop holds the tests with WebSocket clients and servers of other makers.
+package interop
 
 import (
 	"testing"

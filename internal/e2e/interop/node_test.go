@@ -1,7 +1,6 @@
-package e2e
+package interop
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"testing"
@@ -35,20 +34,36 @@ func TestNodeDeflate(t *testing.T) { //nolint:tparallel // other tests run meanw
 	}
 }
 
-// runNode runs a script of testdata/node.
-func runNode(t *testing.T, script string, args ...string) {
+// nodePrograms is the folder of programs for Node and of the packages that they need.
+const nodePrograms = "../../../testdata/node"
+
+// findNode returns a Node that has the ws package.
+func findNode(t *testing.T) string {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		wstest.SkipWithout(t, "node in the PATH")
 	}
-	if _, err := os.Stat("../../testdata/node/node_modules/ws"); err != nil {
+	if _, err := os.Stat(nodePrograms + "/node_modules/ws"); err != nil {
 		wstest.SkipWithout(t, "the ws package for Node: run npm ci --prefix testdata/node")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*wstest.Timeout)
-	defer cancel()
-	output, err := exec.CommandContext(ctx, node, append([]string{"../../testdata/node/" + script}, args...)...).CombinedOutput()
+	return node
+}
+
+// runNode runs one of the programs.
+func runNode(t *testing.T, program string, args ...string) {
+	t.Helper()
+	output, err := exec.CommandContext(bounded(t), findNode(t), append([]string{nodePrograms + "/" + program}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, output)
 	}
+}
+
+// evalInNode evaluates a promise of reports, with ws's WebSocket.
+func evalInNode(t *testing.T, expression string) [][]string {
+	t.Helper()
+	cmd := exec.CommandContext(bounded(t), findNode(t), "-e", "const WebSocket = require('ws');\n"+
+		expression+".then((reports) => process.stdout.write(JSON.stringify(reports), () => process.exit()));")
+	cmd.Dir = nodePrograms
+	return runJSON(t, cmd)
 }
