@@ -97,12 +97,13 @@ func TestDeafHTTP2Connection(t *testing.T) {
 	}
 }
 
-// The same for a socket whose answer doesn't get through.
+// The same for a socket whose answer doesn't get through. The timeout is long enough for all
+// handshakes to be there before the first one ends the connection.
 func TestDeafHandshakes(t *testing.T) {
 	t.Parallel()
 	for name, site := range map[string]string{
-		"echo":        "websocket /ws {\nwrite_timeout 200ms\nkeepalive 100ms 300ms\n}",
-		"passthrough": "websocket /ws passthrough {\nallowed_origins *\nwrite_timeout 200ms\nkeepalive 100ms 300ms\n}\nreverse_proxy /ws " + wstest.EchoUpstream(t),
+		"echo":        "websocket /ws {\nwrite_timeout 2s\nkeepalive 100ms 300ms\n}",
+		"passthrough": "websocket /ws passthrough {\nallowed_origins *\nwrite_timeout 2s\nkeepalive 100ms 300ms\n}\nreverse_proxy /ws " + wstest.EchoUpstream(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

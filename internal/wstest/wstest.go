@@ -36,6 +36,7 @@ import (
 func Main(m *testing.M) {
 	if os.Getenv(asCaddy) != "" {
 		caddycmd.Main()
+		os.Exit(0) // a command that has succeeded may return
 	}
 	caddy.RegisterModule(testLog{})
 	var err error
