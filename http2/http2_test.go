@@ -5,63 +5,35 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/executable"
 )
 
 // Caddy imports the package under test; testdata/plain, a server of Go's, doesn't.
 func TestSettingIsAdvertised(t *testing.T) {
+	caddy, plain := executable.Of(t, "../cmd/caddy"), executable.Of(t, "testdata/plain")
 	for _, c := range []struct {
 		name, program, godebug string
 		want                   bool
 	}{
-		{"with the package", "../cmd/caddy", "", true},
-		{"with the package, among other settings", "../cmd/caddy", "madvdontneed=1", true},
-		{"with the package, switched off", "../cmd/caddy", "http2xconnect=0", false},
-		{"without the package", "./testdata/plain", "", false},
-		{"without the package, switched on", "./testdata/plain", "http2xconnect=1", true},
+		{"with the package", caddy, "", true},
+		{"with the package, among other settings", caddy, "madvdontneed=1", true},
+		{"with the package, switched off", caddy, "http2xconnect=0", false},
+		{"without the package", plain, "", false},
+		{"without the package, switched on", plain, "http2xconnect=1", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			address := start(t, build(t, c.program), c.godebug)
+			address := start(t, c.program, c.godebug)
 			if got := advertised(t, address); got != c.want {
 				t.Errorf("SETTINGS_ENABLE_CONNECT_PROTOCOL is %t, want %t", got, c.want)
 			}
 		})
 	}
-}
-
-var built = make(map[string]string)
-
-// build builds a program once and gives the name of its executable.
-func build(t *testing.T, program string) string {
-	t.Helper()
-	if built[program] == "" {
-		dir, err := os.MkdirTemp("", "caddy-websocket-http2")
-		if err != nil {
-			t.Fatal(err)
-		}
-		executables = append(executables, dir)
-		name := filepath.Join(dir, "caddy")
-		if out, err := exec.Command("go", append(buildArgs, "-o", name, program)...).CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v\n%s", program, err, out)
-		}
-		built[program] = name
-	}
-	return built[program]
-}
-
-var executables []string
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	for _, dir := range executables {
-		os.RemoveAll(dir)
-	}
-	os.Exit(code)
 }
 
 // start runs a program, Caddy with a site on HTTP/2 without TLS, and gives its address.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/executable"
 )
 
 // The same on a storage that isn't a file system: a real Redis, and a Caddy that has a
@@ -20,12 +21,7 @@ func TestFleetOnRedis(t *testing.T) {
 		t.Skip("-short: this builds another Caddy")
 	}
 	address := startRedis(t)
-	binary := filepath.Join(t.TempDir(), "caddy")
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, ".") // without symbols, which take long to link
-	build.Dir = "../../testdata/redis"
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
+	binary := executable.Of(t, "../../testdata/redis")
 	checkFleet(t, binary, map[string]any{"module": "redis", "address": []string{address}})
 }
 

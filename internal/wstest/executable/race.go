@@ -1,6 +1,6 @@
 //go:build race
 
-package http2_test
+package executable
 
 // What is built with the race detector is in the build cache already.
-var buildArgs = []string{"build", "-race", "-ldflags=-s -w"}
+var flags = []string{"-race", "-ldflags=-s -w"}

@@ -1,0 +1,31 @@
+// Package executable builds the programs that tests run.
+package executable
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Of returns the executable of the program in the given folder. It is Go's build cache that
+// keeps it, so that only the first test ever waits until it is linked, which takes seconds
+// for one with Caddy in it.
+func Of(t testing.TB, dir string) string {
+	t.Helper()
+	for range 2 { // the first go run still runs it from where it is linked
+		args := append(append([]string{"run"}, flags...), "-exec", "go version", ".")
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		output, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("go %s in %s: %v\n%s", strings.Join(args, " "), dir, err, output)
+		}
+		path, _, _ := strings.Cut(string(output), ": go")
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	t.Fatalf("the build cache doesn't keep the executable of %s", dir)
+	return ""
+}
