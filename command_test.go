@@ -12,7 +12,7 @@ import (
 )
 
 func TestEchoCommand(t *testing.T) {
-	p := wstest.NewProcess("websocket-echo", "--listen", "127.0.0.1:0", "--allowed-origin", "https://a.example",
+	p := wstest.NewProcess(t, "websocket-echo", "--listen", "127.0.0.1:0", "--allowed-origin", "https://a.example",
 		"--allowed-origin", "https://b.example", "--keepalive", "300ms", "--console", "--test-controls", "--access-log")
 	p.Run(t, func(msg string) bool { return msg == "server running" })
 	for _, origin := range []string{"-", "https://a.example", "https://b.example"} {
@@ -65,7 +65,7 @@ func TestEchoCommandRefusals(t *testing.T) {
 		"--listen 127.0.0.1:0 --colorful": "unknown flag: --colorful",
 		"--listen 127.0.0.1:99999":        "invalid",
 	} {
-		cmd := wstest.NewProcess(append([]string{"websocket-echo"}, strings.Fields(args)...)...).Cmd
+		cmd := wstest.NewProcess(t, append([]string{"websocket-echo"}, strings.Fields(args)...)...).Cmd
 		cmd.Stdout = nil
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) {

@@ -24,6 +24,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	_ "github.com/seed-21dbdb71/caddy-websocket/internal/wstest/inprocess"
 )
 
 func TestDefaults(t *testing.T) {

@@ -69,7 +69,7 @@ func expectConsoleHeader(t *testing.T, res *http.Response) {
 }
 
 func TestConsole(t *testing.T) {
-	s := wstest.Start(t, consoleSite)
+	s := wstest.StartBeside(t, "", consoleSite)
 	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -104,7 +104,7 @@ func TestConsole(t *testing.T) {
 }
 
 func TestConsoleRevalidation(t *testing.T) {
-	s := wstest.Start(t, consoleSite)
+	s := wstest.StartBeside(t, "", consoleSite)
 	etag := console.Page().Header.Get("ETag")
 	if !regexp.MustCompile(`^"[\w-]{22}"$`).MatchString(etag) {
 		t.Errorf("the ETag is %s, want a strong one", etag)
@@ -141,7 +141,7 @@ func TestConsoleRevalidation(t *testing.T) {
 }
 
 func TestConsoleOff(t *testing.T) {
-	s := wstest.Start(t, "websocket\nrespond next")
+	s := wstest.StartBeside(t, "", "websocket\nrespond next")
 	res, body := s.Fetch(t, "http1", http.MethodGet, "/", "Accept", "text/html")
 	if body != "next" || res.Header.Get("Vary") != "" {
 		t.Errorf("got %.60q with Vary %q, want the next handler's answer with none", body, res.Header.Get("Vary"))
@@ -163,7 +163,7 @@ func TestConsoleAmongOthers(t *testing.T) {
 		{"policy", "header Content-Security-Policy \"default-src 'self'\"\n" + handler, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := wstest.Start(t, c.site)
+			s := wstest.StartBeside(t, "", c.site)
 			for _, protocol := range wstest.Protocols {
 				res, body := s.Fetch(t, protocol, http.MethodGet, "/", "Accept", "text/html")
 				if c.field != "" && res.Header.Get(c.field) != c.want {
@@ -179,7 +179,7 @@ func TestConsoleAmongOthers(t *testing.T) {
 }
 
 func TestConsoleEncoded(t *testing.T) {
-	s := wstest.Start(t, "route {\nencode gzip\nwebsocket {\nconsole\n}\n}")
+	s := wstest.StartBeside(t, "", "route {\nencode gzip\nwebsocket {\nconsole\n}\n}")
 	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
 			header := []string{"Accept", "text/html", "Accept-Encoding", "gzip"}

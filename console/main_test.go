@@ -3,7 +3,6 @@ package console_test
 import (
 	"testing"
 
-	_ "github.com/seed-21dbdb71/caddy-websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 

@@ -2,16 +2,12 @@ package examples
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
@@ -21,8 +17,7 @@ import (
 // give its site the port 0.
 func startExample(t *testing.T, name string, replacements ...string) *wstest.Process {
 	t.Helper()
-	p := wstest.NewProcess("run", "--config", "-")
-	p.AdminSocket = filepath.Join(wstest.TempDir, rand.Text())
+	p := wstest.NewProcess(t, "run", "--config", "-")
 	p.Cmd.Stdin = bytes.NewReader(exampleConfig(t, p, name, replacements...))
 	p.Run(t, func(msg string) bool { return msg == "serving initial configuration" })
 	// Sites go by that name.
@@ -45,10 +40,7 @@ func exampleConfig(t *testing.T, p *wstest.Process, name string, replacements ..
 		}
 	}
 	text = strings.NewReplacer(replacements...).Replace(text)
-	data, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
-	if err != nil {
-		t.Fatalf("adapting: %v\n%s", err, text)
-	}
+	data, _ := wstest.Adapt(t, []byte(text))
 	var cfg map[string]any
 	if err := json.Unmarshal(data, &cfg); err != nil {
 		t.Fatal(err)

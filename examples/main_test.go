@@ -4,7 +4,6 @@ package examples
 import (
 	"testing"
 
-	_ "github.com/seed-21dbdb71/caddy-websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 

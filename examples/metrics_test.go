@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
@@ -30,8 +29,9 @@ func TestExampleMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	scrape := prometheus.ScrapeConfigs[0]
-	if target := scrape.StaticConfigs[0].Targets[0]; target != caddy.DefaultAdminListen {
-		t.Errorf("Prometheus scrapes %s, want Caddy's %s", target, caddy.DefaultAdminListen)
+	const admin = "localhost:2019" // by default
+	if target := scrape.StaticConfigs[0].Targets[0]; target != admin {
+		t.Errorf("Prometheus scrapes %s, want Caddy's admin API at %s", target, admin)
 	}
 
 	app := wstest.StartApplication(t)

@@ -51,7 +51,7 @@ func TestExampleSystemdNotifies(t *testing.T) {
 		t.Fatal("no ExecStart")
 	}
 	arguments := strings.Fields(strings.Replace(start[1], "/etc/caddy/Caddyfile", caddyfile, 1))
-	p := wstest.NewProcess(arguments...)
+	p := wstest.NewProcess(t, arguments...)
 	p.Cmd.Env = append(p.Cmd.Env, "NOTIFY_SOCKET="+socket.LocalAddr().String())
 	for _, m := range regexp.MustCompile(`(?m)^Environment=(.+)$`).FindAllStringSubmatch(unit, -1) {
 		p.Cmd.Env = append(p.Cmd.Env, strings.Fields(strings.ReplaceAll(m[1], "/var/lib/caddy", dir))...)

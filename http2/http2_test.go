@@ -16,7 +16,7 @@ import (
 
 // Caddy imports the package under test; testdata/plain, a server of Go's, doesn't.
 func TestSettingIsAdvertised(t *testing.T) {
-	caddy, plain := executable.Of(t, "../cmd/caddy"), executable.Of(t, "testdata/plain")
+	caddy, plain := executable.Of(t, "..", "./cmd/caddy"), executable.Of(t, ".", "./testdata/plain")
 	for _, c := range []struct {
 		name, program, godebug string
 		want                   bool

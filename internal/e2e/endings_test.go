@@ -212,10 +212,9 @@ func TestEndsOfPassthrough(t *testing.T) {
 
 // Caddy's hard timeouts, which are for whole requests, end sockets on HTTP/2 and
 // HTTP/3. That is nobody's doing.
-func TestEndByHardTimeout(t *testing.T) { //nolint:tparallel // other tests run meanwhile
-	t.Parallel()
+func TestEndByHardTimeout(t *testing.T) {
 	u := wstest.ListenUpstream(t)
-	s := &wstest.StartBeside(t, hardTimeouts, "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String()).Server
+	s := wstest.StartGlobal(t, hardTimeouts, "log\nwebsocket /echo\nwebsocket passthrough {\nallowed_origins *\n}\nrespond /no-socket 204\nreverse_proxy "+u.Addr().String())
 	wait := endOf{"error", 1006, "", func(_ *wstest.Server, client, _ *wstest.Peer) { client.ExpectEnd() }}
 	for _, protocol := range []string{"http2", "http3"} {
 		t.Run(protocol, func(t *testing.T) {

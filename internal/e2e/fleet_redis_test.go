@@ -21,7 +21,7 @@ func TestFleetOnRedis(t *testing.T) {
 		t.Skip("-short: this builds another Caddy")
 	}
 	address := startRedis(t)
-	binary := executable.Of(t, "../../testdata/redis")
+	binary := executable.Of(t, "../../testdata/redis", ".")
 	checkFleet(t, binary, map[string]any{"module": "redis", "address": []string{address}})
 }
 

@@ -20,7 +20,7 @@ func TestMemoryOfStalledClients(t *testing.T) { //nolint:tparallel // they measu
 	const (
 		announced = 8 << 20 // bytes, of a frame's payload
 		short     = 4000    // fits in the receive buffer
-		most      = 48 << 10
+		most      = 50 << 10
 	)
 	compressed := wstest.ClientFrame(ws.FinBit|ws.RSV1Bit|byte(ws.OpBinary), wstest.Deflate(wstest.Noise(announced)))
 	plain := wstest.ClientFrame(ws.FinBit|byte(ws.OpText), []byte(wstest.Letters(announced)))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,12 +12,23 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
 // Call calls the admin API.
 func (p *Process) Call(method, path string, body []byte) (status int, answer string, err error) {
+	return p.call(method, path, "application/json", body)
+}
+
+// adapt has the admin API adapt a Caddyfile.
+func (p *Process) adapt(caddyfile []byte) (answer []byte, err error) {
+	status, text, err := p.call(http.MethodPost, "/adapt", "text/caddyfile", caddyfile)
+	if err == nil && status != http.StatusOK {
+		err = errors.New(text)
+	}
+	return []byte(text), err
+}
+
+func (p *Process) call(method, path, contentType string, body []byte) (status int, answer string, err error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
@@ -27,7 +39,7 @@ func (p *Process) Call(method, path string, body []byte) (status int, answer str
 	if err != nil {
 		return 0, "", err
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", contentType)
 	res, err := client.Do(req)
 	if err != nil {
 		return 0, "", err
@@ -90,13 +102,9 @@ func Sessions(t testing.TB, query string) []map[string]any {
 // callSessions calls the handler that Caddy would mount in its admin API.
 func callSessions(t testing.TB, method, query string) (status int, answer string) {
 	t.Helper()
-	module, err := caddy.GetModule("admin.api.websocket")
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, "/websocket/sessions"+query, nil)
-	if err := module.New().(caddy.AdminRouter).Routes()[0].Handler.ServeHTTP(w, r); err != nil {
+	if err := inProcess(t).ServeAdmin(w, r); err != nil {
 		t.Fatal(err)
 	}
 	return w.Code, w.Body.String()

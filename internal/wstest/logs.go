@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // A LogBuffer holds what Caddy logs in one test.
@@ -86,31 +82,11 @@ func (b *LogBuffer) Await(t *testing.T, msg string, n int) []map[string]any {
 // logBuffers are those of the tests under way, by name.
 var logBuffers sync.Map
 
-// testLog is a log writer for Caddy that writes to a test's logBuffer.
-type testLog struct {
-	Test string `json:"test"`
-}
-
-func (testLog) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "caddy.logging.writers.test", New: func() caddy.Module { return new(testLog) }}
-}
-
-func (l *testLog) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	if !d.AllArgs(&l.Test) {
-		return d.ArgErr()
-	}
-	return nil
-}
-
-func (l testLog) String() string { return "test " + l.Test }
-
-func (l testLog) WriterKey() string { return "test:" + l.Test }
-
-func (l testLog) OpenWriter() (io.WriteCloser, error) {
-	buffer, ok := logBuffers.Load(l.Test)
+// LogOf is the one of the test that Caddy knows by a name.
+func LogOf(name string) (*LogBuffer, error) {
+	buffer, ok := logBuffers.Load(name)
 	if !ok {
-		return nil, fmt.Errorf("no test %s", l.Test)
+		return nil, fmt.Errorf("no test %s", name)
 	}
 	return buffer.(*LogBuffer), nil
 }

@@ -37,7 +37,7 @@ type Process struct {
 // StartProcess runs Caddy with the given config until the test ends.
 func StartProcess(t testing.TB, global, site string) *Process {
 	t.Helper()
-	return NewProcess("run", "--config", "-").Serve(t, "INFO", global, site)
+	return NewProcess(t, "run", "--config", "-").Serve(t, "INFO", global, site)
 }
 
 // StartNode is StartProcess for one of several Caddys that share a storage, the JSON of its
@@ -45,7 +45,7 @@ func StartProcess(t testing.TB, global, site string) *Process {
 // if that is empty.
 func StartNode(t testing.TB, dir, binary string, storage map[string]any, site string) *Process {
 	t.Helper()
-	p := NewProcess("run", "--config", "-")
+	p := NewProcess(t, "run", "--config", "-")
 	p.storage = storage
 	p.Cmd.Env = append(p.Cmd.Env, "XDG_DATA_HOME="+dir)
 	if binary != "" {
@@ -58,7 +58,7 @@ func StartNode(t testing.TB, dir, binary string, storage map[string]any, site st
 // its time takes it while others do.
 func StartBeside(t testing.TB, global, site string) *Process {
 	t.Helper()
-	return NewProcess("run", "--config", "-").Serve(t, "DEBUG", global, site)
+	return NewProcess(t, "run", "--config", "-").Serve(t, "DEBUG", global, site)
 }
 
 // Serve runs the process, whose arguments read a config from standard input, with the given
@@ -66,33 +66,61 @@ func StartBeside(t testing.TB, global, site string) *Process {
 func (p *Process) Serve(t testing.TB, level, global, site string) *Process {
 	t.Helper()
 	p.level = level
-	p.AdminSocket = filepath.Join(TempDir, rand.Text()) // a path that is short enough for a socket
-	p.Cmd.Stdin = bytes.NewReader(p.config(t, global, site))
+	p.readConfig(p.config(t, global, site))
 	p.Run(t, func(msg string) bool {
-		return p.Plain != "" && p.Secure != "" && msg == "serving initial configuration"
+		return p.Plain != "" && p.Secure != "" && isServing(msg)
 	})
 	return p
 }
 
+// isServing is whether Caddy logs this once it serves its first config.
+func isServing(msg string) bool { return msg == "serving initial configuration" }
+
 // NewProcess prepares Caddy with the given arguments.
-func NewProcess(args ...string) *Process {
+func NewProcess(t testing.TB, args ...string) *Process {
+	t.Helper()
 	p := &Process{exited: make(chan error, 1), ended: make(chan struct{}), Stderr: new(LogBuffer), Stdout: new(LogBuffer)}
 	p.Logs = p.Stderr
-	p.Cmd = exec.Command(os.Args[0], args...)
-	p.Cmd.Env = append(os.Environ(), asCaddy+"=1")
+	p.AdminSocket = filepath.Join(TempDir, rand.Text()) // a path that is short enough for a socket
+	if InProcess != nil {
+		p.Cmd = exec.Command(os.Args[0], args...)
+		p.Cmd.Env = append(os.Environ(), asCaddy+"=1")
+	} else {
+		p.Cmd = exec.Command(caddyExecutable(t), args...)
+		p.Cmd.Env = os.Environ()
+	}
 	p.Cmd.Stdout = p.Stdout
 	return p
 }
+
+// readConfig has the process read its config from standard input.
+func (p *Process) readConfig(config []byte) { p.Cmd.Stdin = bytes.NewReader(config) }
 
 // Run runs the process until the test ends, and waits for the log message that
 // says it is ready.
 func (p *Process) Run(t testing.TB, isReady func(msg string) bool) {
 	t.Helper()
+	t.Cleanup(func() {
+		p.kill()
+		for _, race := range p.races() {
+			t.Errorf("in Caddy's log: %.4000s", race)
+		}
+		if t.Failed() {
+			t.Logf("Caddy's log:\n%s", p.Stderr)
+		}
+	})
+	p.start(t, isReady)
+}
+
+// start runs the process until it is killed.
+func (p *Process) start(t testing.TB, isReady func(msg string) bool) {
+	t.Helper()
 	stderr, err := p.Cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = p.Cmd.Start()
 	}
-	if err := p.Cmd.Start(); err != nil {
+	if err != nil {
+		close(p.ended)
 		t.Fatal(err)
 	}
 	ready := make(chan struct{})
@@ -101,16 +129,6 @@ func (p *Process) Run(t testing.TB, isReady func(msg string) bool) {
 		p.watch(stderr, isReady, ready)
 		p.exited <- p.Cmd.Wait()
 	}()
-	t.Cleanup(func() {
-		p.Cmd.Process.Kill()
-		<-p.ended
-		for _, race := range p.races() {
-			t.Errorf("in Caddy's log: %.4000s", race)
-		}
-		if t.Failed() {
-			t.Logf("Caddy's log:\n%s", p.Stderr)
-		}
-	})
 	select {
 	case <-ready:
 	case err := <-p.exited:
@@ -118,6 +136,14 @@ func (p *Process) Run(t testing.TB, isReady func(msg string) bool) {
 	case <-time.After(Timeout):
 		t.Fatal("Caddy doesn't start")
 	}
+}
+
+// kill kills the process and waits until all of its log is there.
+func (p *Process) kill() {
+	if p.Cmd.Process != nil {
+		p.Cmd.Process.Kill()
+	}
+	<-p.ended
 }
 
 // races returns the data races that its log reports, except the one that is Caddy's own:
@@ -179,8 +205,13 @@ func (p *Process) config(t testing.TB, global, site string) []byte {
 	if p.storage != nil {
 		cfg["storage"] = p.storage
 	}
-	cfg["admin"] = map[string]any{"listen": "unix/" + p.AdminSocket, "config": map[string]any{"persist": false}}
+	cfg["admin"] = p.admin()
 	return JSON(cfg)
+}
+
+// admin is the config of the process's admin API.
+func (p *Process) admin() map[string]any {
+	return map[string]any{"listen": "unix/" + p.AdminSocket, "config": map[string]any{"persist": false}}
 }
 
 // Reload replaces the config of the process.

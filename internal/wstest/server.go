@@ -10,13 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"github.com/quic-go/quic-go/http3"
 
-	_ "github.com/seed-21dbdb71/caddy-websocket/http2"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
@@ -51,7 +46,7 @@ func StartGlobal(t testing.TB, global, site string) *Server {
 	logBuffers.Store(s.LogName, s.Logs)
 	s.Reload(t, global, site)
 	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
+		if err := InProcess.Stop(); err != nil {
 			t.Errorf("stopping: %v", err)
 		}
 		logBuffers.Delete(s.LogName)
@@ -68,20 +63,14 @@ func (s *Server) Reload(t testing.TB, global, site string) {
 // Load is Reload with a config in JSON.
 func (s *Server) Load(t testing.TB, config []byte) {
 	t.Helper()
-	if err := caddy.Load(config, true); err != nil {
+	var err error
+	if s.Plain, s.Secure, err = inProcess(t).Load(config); err != nil {
 		t.Fatalf("loading: %v", err)
 	}
-	app, err := caddy.ActiveContext().App("http")
-	if err != nil {
-		t.Fatal(err)
-	}
-	servers := app.(*caddyhttp.App).Servers
-	s.Plain = servers["plain"].Listeners()[0].Addr().String()
-	s.Secure = servers["secure"].Listeners()[0].Addr().String()
 }
 
 // Config is the JSON of a config in which the site is served on a port of its
-// own with and without TLS.
+// own with and without TLS, and which logs to the named buffer if there is one.
 func Config(t testing.TB, logs, global, site string) []byte {
 	t.Helper()
 	cert, key := Certificate()
@@ -89,27 +78,24 @@ func Config(t testing.TB, logs, global, site string) []byte {
 		admin off
 		persist_config off
 		auto_https off
-		log {
-			output test "%s"
-			level DEBUG
-		}
+		%s
 		%s
 	}
 	`
+	log := ""
+	if logs != "" {
+		log = fmt.Sprintf("log {\noutput test %q\nlevel DEBUG\n}", logs)
+	}
 	adapt := func(body string) (cfg struct {
 		Logging json.RawMessage `json:"logging"`
 		Apps    map[string]json.RawMessage
 	}, servers map[string]json.RawMessage,
 	) {
 		t.Helper()
-		data, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(
-			fmt.Appendf(nil, head+body, logs, global), nil)
-		if err != nil {
-			t.Fatalf("adapting: %v", err)
-		}
+		data, warnings := Adapt(t, fmt.Appendf(nil, head+body, log, global))
 		for _, w := range warnings {
-			if !strings.Contains(w.Message, "not formatted") {
-				t.Fatalf("adapting: %v", w)
+			if !strings.Contains(w, "not formatted") {
+				t.Fatalf("adapting: %s", w)
 			}
 		}
 		if err := json.Unmarshal(data, &cfg); err != nil {

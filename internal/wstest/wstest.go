@@ -2,9 +2,9 @@
 // one of its own, clients and applications that see and send single frames on
 // HTTP/1.1, HTTP/2 and HTTP/3, and a notation for what they exchange.
 //
-// Caddy has whatever handlers the test binary imports. Only one Caddy can run in a
-// process, so tests that start it don't run side by side; the subtests of one that
-// has started it may.
+// Only one Caddy can run in a process, so tests that start it in their own, for which they
+// need package inprocess, don't run side by side; the subtests of one that has started it
+// may. That Caddy has whatever handlers the test binary imports.
 package wstest
 
 import (
@@ -26,8 +26,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"go.uber.org/goleak"
 )
 
@@ -35,10 +33,9 @@ import (
 // process that a test has started, Caddy.
 func Main(m *testing.M) {
 	if os.Getenv(asCaddy) != "" {
-		caddycmd.Main()
+		InProcess.Main()
 		os.Exit(0) // a command that has succeeded may return
 	}
-	caddy.RegisterModule(testLog{})
 	var err error
 	if TempDir, err = os.MkdirTemp("", "caddy-websocket"); err != nil {
 		panic(err)

@@ -12,7 +12,7 @@ import (
 func TestAllocations(t *testing.T) {
 	compareWithBudget(t, func(t *testing.T, found func(number)) {
 		u := wstest.ListenUpstream(t)
-		p := serve(t, wstest.NewProcess("run", "--config", "-"), site(u, ""))
+		p := serve(t, wstest.NewProcess(t, "run", "--config", "-"), site(u, ""))
 		onEach(t, func(t *testing.T, mode, protocol string) {
 			p.ShareConnections(t)
 			c := open(t, &p.Server, u, mode, protocol, 1)

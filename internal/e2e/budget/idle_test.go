@@ -18,7 +18,7 @@ func TestIdle(t *testing.T) {
 	compareWithBudget(t, func(t *testing.T, found func(number)) {
 		onEach(t, func(t *testing.T, mode, protocol string) {
 			u := wstest.ListenUpstream(t)
-			p := serve(t, wstest.NewProcess("run", "--config", "-"), site(u, "keepalive 300ms 1m"))
+			p := serve(t, wstest.NewProcess(t, "run", "--config", "-"), site(u, "keepalive 300ms 1m"))
 			idle := func(lots int) memoryStats {
 				pingedSockets(t, p, u, mode, protocol, lots)
 				return memoryOf(t, p, "?gc")
@@ -77,7 +77,7 @@ func TestStackInUse(t *testing.T) {
 	compareWithBudget(t, func(t *testing.T, found func(number)) {
 		onEach(t, func(t *testing.T, mode, protocol string) {
 			u := wstest.ListenUpstream(t)
-			p := serve(t, wstest.NewProcess("run", "--config", "-"), site(u, ""))
+			p := serve(t, wstest.NewProcess(t, "run", "--config", "-"), site(u, ""))
 			open(t, &p.Server, u, mode, protocol, 1).exchange(t)
 			awaitSleep(t, p.Cmd.Process.Pid)
 			found(number{mode, "bytes of stack in use", protocol, stackInUse(p.Abort(t)), tolerance{256, 0}})

@@ -7,6 +7,7 @@ import (
 
 	_ "github.com/seed-21dbdb71/caddy-websocket"
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
+	_ "github.com/seed-21dbdb71/caddy-websocket/internal/wstest/inprocess"
 )
 
 func TestMain(m *testing.M) { wstest.Main(m) }

@@ -27,7 +27,7 @@ func TestSystemCalls(t *testing.T) {
 	}
 	compareWithBudget(t, func(t *testing.T, found func(number)) {
 		u := wstest.ListenUpstream(t)
-		p := wstest.NewProcess("run", "--config", "-")
+		p := wstest.NewProcess(t, "run", "--config", "-")
 		log := filepath.Join(t.TempDir(), "strace")
 		// With -D, strace isn't between the test and Caddy. Other calls don't stop a thread.
 		const options = "-D -f -y -qq -s 0 --seccomp-bpf -e trace=%network,read,write,readv,writev,sendfile,splice -e signal=none -o"

@@ -8,24 +8,24 @@ import (
 	"testing"
 )
 
-// Of returns the executable of the program in the given folder. It is Go's build cache that
-// keeps it, so that only the first test ever waits until it is linked, which takes seconds
-// for one with Caddy in it.
-func Of(t testing.TB, dir string) string {
+// Of returns the executable of a program, a package as go run in the given folder takes it.
+// It is Go's build cache that keeps the executable: only the first test ever waits until it is
+// linked, which takes seconds for one with Caddy in it.
+func Of(t testing.TB, dir, program string) string {
 	t.Helper()
 	for range 2 { // the first go run still runs it from where it is linked
-		args := append(append([]string{"run"}, flags...), "-exec", "go version", ".")
+		args := append(append([]string{"run"}, flags...), "-exec", "go version", program)
 		cmd := exec.Command("go", args...)
 		cmd.Dir = dir
 		output, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("go %s in %s: %v\n%s", strings.Join(args, " "), dir, err, output)
 		}
-		path, _, _ := strings.Cut(string(output), ": go")
-		if _, err := os.Stat(path); err == nil {
-			return path
+		name, _, _ := strings.Cut(string(output), ": go")
+		if _, err := os.Stat(name); err == nil {
+			return name
 		}
 	}
-	t.Fatalf("the build cache doesn't keep the executable of %s", dir)
+	t.Fatalf("the build cache doesn't keep the executable of %s", program)
 	return ""
 }
