@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,8 +13,12 @@ import (
 // A LogBuffer holds what Caddy logs in one test.
 type LogBuffer struct {
 	mu      sync.Mutex
-	buf     bytes.Buffer
+	text    []byte
 	written chan struct{} // closed by the next Write, nil if nobody waits for it
+
+	// Many tests may wait for entries of a long log, so each line is parsed once.
+	parsed  int                         // how much of text has been
+	entries map[string][]map[string]any // by their messages
 }
 
 func (b *LogBuffer) Write(p []byte) (int, error) {
@@ -23,7 +28,8 @@ func (b *LogBuffer) Write(p []byte) (int, error) {
 		close(b.written)
 		b.written = nil
 	}
-	return b.buf.Write(p)
+	b.text = append(b.text, p...)
+	return len(p), nil
 }
 
 func (b *LogBuffer) Close() error { return nil }
@@ -31,25 +37,34 @@ func (b *LogBuffer) Close() error { return nil }
 func (b *LogBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.buf.String()
+	return string(b.text)
 }
 
 // Entries are the log entries with the given message.
 func (b *LogBuffer) Entries(msg string) []map[string]any {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.entries(msg)
+	return b.entriesLocked(msg)
 }
 
-func (b *LogBuffer) entries(msg string) []map[string]any {
-	var entries []map[string]any
-	for line := range bytes.Lines(b.buf.Bytes()) {
+func (b *LogBuffer) entriesLocked(msg string) []map[string]any {
+	if b.entries == nil {
+		b.entries = make(map[string][]map[string]any)
+	}
+	for line := range bytes.Lines(b.text[b.parsed:]) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break
+		}
+		b.parsed += len(line)
 		var e map[string]any
-		if bytes.Contains(line, []byte(msg)) && json.Unmarshal(line, &e) == nil && e["msg"] == msg {
-			entries = append(entries, e)
+		if json.Unmarshal(line, &e) != nil {
+			continue
+		}
+		if msg, ok := e["msg"].(string); ok {
+			b.entries[msg] = append(b.entries[msg], e)
 		}
 	}
-	return entries
+	return slices.Clip(b.entries[msg])
 }
 
 // entriesOrMore is Entries, and a channel that is closed when there may be more.
@@ -59,7 +74,7 @@ func (b *LogBuffer) entriesOrMore(msg string) ([]map[string]any, <-chan struct{}
 	if b.written == nil {
 		b.written = make(chan struct{})
 	}
-	return b.entries(msg), b.written
+	return b.entriesLocked(msg), b.written
 }
 
 // Await waits for n log entries with the given message.
