@@ -68,7 +68,8 @@ func expectConsoleHeader(t *testing.T, res *http.Response) {
 	}
 }
 
-func TestConsole(t *testing.T) {
+func TestConsole(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
 	s := wstest.StartBeside(t, "", consoleSite)
 	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
@@ -103,7 +104,8 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-func TestConsoleRevalidation(t *testing.T) {
+func TestConsoleRevalidation(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
 	s := wstest.StartBeside(t, "", consoleSite)
 	etag := console.Page().Header.Get("ETag")
 	if !regexp.MustCompile(`^"[\w-]{22}"$`).MatchString(etag) {
@@ -141,6 +143,7 @@ func TestConsoleRevalidation(t *testing.T) {
 }
 
 func TestConsoleOff(t *testing.T) {
+	t.Parallel()
 	s := wstest.StartBeside(t, "", "websocket\nrespond next")
 	res, body := s.Fetch(t, "http1", http.MethodGet, "/", "Accept", "text/html")
 	if body != "next" || res.Header.Get("Vary") != "" {
@@ -149,7 +152,8 @@ func TestConsoleOff(t *testing.T) {
 }
 
 // Whatever stands around the handler may wrap the answer and add to it.
-func TestConsoleAmongOthers(t *testing.T) {
+func TestConsoleAmongOthers(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
 	const handler = "websocket {\nconsole\n}\n"
 	for _, c := range []struct{ name, site, field, want string }{
 		{"log", "log\n" + handler, "", ""},
@@ -178,7 +182,8 @@ func TestConsoleAmongOthers(t *testing.T) {
 	}
 }
 
-func TestConsoleEncoded(t *testing.T) {
+func TestConsoleEncoded(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
 	s := wstest.StartBeside(t, "", "route {\nencode gzip\nwebsocket {\nconsole\n}\n}")
 	for _, protocol := range wstest.Protocols {
 		t.Run(protocol, func(t *testing.T) {
@@ -246,6 +251,7 @@ func TestWantsHTML(t *testing.T) {
 // The policy allows what stands in the page, and there is nothing in the page that
 // would need it to allow more.
 func TestConsolePolicy(t *testing.T) {
+	t.Parallel()
 	page := console.Page()
 	html, policy := page.HTML, page.Header.Get("Content-Security-Policy")
 	want := []string{"default-src 'none'"}

@@ -90,9 +90,8 @@ func connect(t *testing.T, c *browser.Chromium) {
 	browser.WaitFor(t, c, `document.querySelector('#state-name').textContent === 'Open'`)
 }
 
-func TestConsoleControls(t *testing.T) { //nolint:tparallel // they share a tab
+func TestConsoleControls(t *testing.T) {
 	t.Parallel()
-	c := newConsoleTab(t, 1280, 900)
 	for _, v := range []struct {
 		name, page, socket string
 		address            func(*wstest.Server) string
@@ -102,6 +101,8 @@ func TestConsoleControls(t *testing.T) { //nolint:tparallel // they share a tab
 		{"http2", "https", "wss", func(s *wstest.Server) string { return s.Secure }, "HTTP/2.0"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			c := newConsoleTab(t, 1280, 900)
 			s := wstest.StartBeside(t, "", consoleBrowserSite)
 			own := "://" + v.address(&s.Server) + "/ws?room=1"
 			c.Open(t, v.page+own)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestExampleDocker(t *testing.T) {
+	t.Parallel()
 	p := startExample(t, "docker", "localhost {", "localhost:0 {")
 	p.Dial(t, "http2", "/ws").CloseNormally()
 }

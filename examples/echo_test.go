@@ -8,7 +8,8 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest"
 )
 
-func TestExampleEcho(t *testing.T) {
+func TestExampleEcho(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
 	p := startExample(t, "echo", "echo.example.com", "localhost:0")
 	for i, protocol := range wstest.Protocols[1:] {
 		t.Run(protocol, func(t *testing.T) {

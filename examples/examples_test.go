@@ -18,6 +18,7 @@ import (
 func startExample(t *testing.T, name string, replacements ...string) *wstest.Process {
 	t.Helper()
 	p := wstest.NewProcess(t, "run", "--config", "-")
+	p.Cmd.Env = append(p.Cmd.Env, "XDG_DATA_HOME="+t.TempDir()) // two can't make one certificate authority
 	p.Cmd.Stdin = bytes.NewReader(exampleConfig(t, p, name, replacements...))
 	p.Run(t, func(msg string) bool { return msg == "serving initial configuration" })
 	// Sites go by that name.

@@ -78,7 +78,8 @@ func startForwardAuth(t *testing.T, without ...string) (*wstest.Process, *wstest
 	return startExample(t, "forward_auth", replacements...), app, auth
 }
 
-func TestExampleForwardAuth(t *testing.T) {
+func TestExampleForwardAuth(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
 	p, app, auth := startForwardAuth(t)
 	for _, protocol := range wstest.Protocols[1:] {
 		t.Run(protocol, func(t *testing.T) {
@@ -131,6 +132,7 @@ func expectPlainQuestion(t *testing.T, r *http.Request) {
 // Open sockets hold no connection to the service, as each would if its answer were
 // not read at once.
 func TestExampleForwardAuthConnections(t *testing.T) {
+	t.Parallel()
 	const sockets = 5
 	for _, c := range []struct {
 		without string
@@ -150,6 +152,7 @@ func TestExampleForwardAuthConnections(t *testing.T) {
 // knows WebSockets would take it for one, and answer 101: on HTTP/1.1 the client
 // would be its client, on HTTP/2 there would be no socket.
 func TestExampleForwardAuthUpgraded(t *testing.T) {
+	t.Parallel()
 	p, app, auth := startForwardAuth(t, "header_up -Connection", "header_up -Upgrade", "header_up -Sec-WebSocket-*", "response_buffers 64KiB")
 	for i, protocol := range wstest.Protocols[1:3] {
 		client := p.TryDial(t, protocol, "/")

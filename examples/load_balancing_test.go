@@ -89,6 +89,7 @@ func startLoadBalancing(t *testing.T, instances []*instance) *wstest.Process {
 }
 
 func TestExampleLoadBalancing(t *testing.T) {
+	t.Parallel()
 	instances := []*instance{startInstance(t), startInstance(t), startInstance(t)}
 	p := startLoadBalancing(t, instances)
 	var clients []*wstest.Peer
@@ -165,6 +166,7 @@ func cookie(t *testing.T, client *wstest.Peer) string {
 // Two Caddys know nothing of each other: the clients of one that ends come back to
 // the other, and to the same instance.
 func TestExampleLoadBalancingBySeveral(t *testing.T) {
+	t.Parallel()
 	instances := []*instance{startInstance(t), startInstance(t), startInstance(t)}
 	ends, stays := startLoadBalancing(t, instances), startLoadBalancing(t, instances)
 	client := dialEcho(t, ends)

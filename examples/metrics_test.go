@@ -15,6 +15,7 @@ import (
 )
 
 func TestExampleMetrics(t *testing.T) {
+	t.Parallel()
 	var prometheus struct {
 		ScrapeConfigs []struct {
 			JobName        string                       `yaml:"job_name"`

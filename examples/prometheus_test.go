@@ -27,7 +27,7 @@ func TestExampleMetricsWithPrometheus(t *testing.T) {
 	t.Parallel()
 	app := wstest.StartApplication(t)
 	p := startExample(t, "metrics", "http://localhost:8080", "http://localhost:0", "localhost:3000", app.Address(),
-		"websocket /ws", "websocket /ws {\nkeepalive 50ms 20s\n"+limits+"\n}")
+		"websocket /ws", "websocket /ws {\nkeepalive 1s 20s\n"+limits+"\n}")
 	address := startPrometheus(t, adminOverTCP(t, p))
 	awaitData(t, address, `caddy_websocket_open_sessions == 0`)
 	for _, path := range []string{"/ws", "/app"} {
@@ -38,7 +38,7 @@ func TestExampleMetricsWithPrometheus(t *testing.T) {
 		}
 		closed := p.Dial(t, "http1", path)
 		closed.SendClose(1000, "")
-		closed.ExpectClose(1000, "")
+		closed.ExpectCloseAfterPings(1000, "")
 	}
 	var dashboard struct {
 		Panels []struct {

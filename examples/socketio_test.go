@@ -79,6 +79,7 @@ func (p *program) expectEnd(t *testing.T) {
 }
 
 func TestExampleSocketIO(t *testing.T) {
+	t.Parallel()
 	server := startNode(t, "socket.io", "socket.io", "socket.io/server.js")
 	_, upstream, _ := strings.Cut(server.await(t, "listening on "), "listening on ")
 	replacements := []string{

@@ -16,6 +16,7 @@ import (
 const unitFile = "systemd/caddy.service"
 
 func TestExampleSystemd(t *testing.T) {
+	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		wstest.SkipWithout(t, "systemd-analyze in the PATH")
@@ -37,6 +38,7 @@ func TestExampleSystemd(t *testing.T) {
 // The commands of the unit are Caddy's, and it tells systemd when it serves and
 // when it stops.
 func TestExampleSystemdNotifies(t *testing.T) {
+	t.Parallel()
 	unit := wstest.ReadFile(t, unitFile)
 	dir := t.TempDir()
 	caddyfile := filepath.Join(dir, "Caddyfile")

@@ -42,6 +42,7 @@ func writeFile(t *testing.T, name, content string) {
 
 // A browser's page changes with the file that it shows, and isn't loaded again.
 func TestExampleViteInBrowser(t *testing.T) {
+	t.Parallel()
 	p, dir := startVite(t)
 	c := browser.NewChromium(t)
 	c.Open(t, "http://"+p.Plain+"/")
@@ -75,6 +76,7 @@ func openSessions(t *testing.T, p *wstest.Process, subprotocol string) int {
 // What the page does by hand: a change comes as a message, Vite's page looks for
 // its server with vite-ping, and pages of other sites get no socket.
 func TestExampleVite(t *testing.T) {
+	t.Parallel()
 	p, dir := startVite(t)
 	var client strings.Builder
 	for _, path := range []string{"/@vite/client", "/main.js", "/message.js"} {
