@@ -1,7 +1,6 @@
 package thirdparty
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -96,10 +95,13 @@ func together(s *wstest.Server, recipes []recipe, client string) string {
 	return "Promise.all([" + strings.Join(all, ",\n") + "])"
 }
 
+// checkAll makes sure that the recipes have printed what is written next to them.
 func checkAll(t *testing.T, recipes []recipe, client string, printed [][]string) {
 	t.Helper()
 	for i, r := range recipes {
-		check(t, r, client, printed[i])
+		if want := expected(r.code[client]); !slices.Equal(printed[i], want) || len(want) == 0 {
+			t.Errorf("%s: %s prints %q, want %q", r.name, client, printed[i], want)
+		}
 	}
 }
 
@@ -115,48 +117,6 @@ func runInBrowser(t *testing.T, s *wstest.Server, recipes []recipe) {
 func runInNode(t *testing.T, s *wstest.Server, recipes []recipe) {
 	const client = "Node.js, ws"
 	checkAll(t, recipes, client, evalInNode(t, together(s, recipes, client)))
-}
-
-func check(t *testing.T, r recipe, client string, printed []string) {
-	t.Helper()
-	if want := expected(r.code[client]); !slices.Equal(printed, want) || len(want) == 0 {
-		t.Errorf("%s: %s prints %q, want %q", r.name, client, printed, want)
-	}
-}
-
-// runEach runs a program for each recipe at once, until it has printed what it should.
-func runEach(t *testing.T, recipes []recipe, client string, command func(i int, r recipe) *exec.Cmd) {
-	t.Run("recipes", func(t *testing.T) {
-		for i, r := range recipes {
-			t.Run(r.name, func(t *testing.T) {
-				t.Parallel()
-				check(t, r, client, runProgram(t, command(i, r), len(expected(r.code[client]))))
-			})
-		}
-	})
-}
-
-// runProgram runs a program until it has printed so many lines.
-func runProgram(t *testing.T, cmd *exec.Cmd, lines int) (printed []string) {
-	t.Helper()
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for in := bufio.NewScanner(stdout); len(printed) < lines && in.Scan(); {
-		printed = append(printed, in.Text())
-	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	if len(printed) < lines {
-		t.Logf("%s", stderr.String())
-	}
-	return printed
 }
 
 // bounded is a context for a program that may hang.
@@ -179,26 +139,48 @@ func findPython(t *testing.T) string {
 	return ""
 }
 
+// pythonProgram runs all recipes, each in a coroutine that has a print of its own.
+const pythonProgram = `
+import asyncio, json, sys
+from websockets import connect, ConnectionClosedError, InvalidHandshake
+
+%s
+async def run(recipe, url):
+    lines = []
+    await recipe(url, lambda *words: lines.append(' '.join(map(str, words))))
+    return lines
+
+async def main():
+    print(json.dumps(await asyncio.gather(%s)))
+
+asyncio.run(main())
+`
+
 func runInPython(t *testing.T, s *wstest.Server, recipes []recipe) {
 	const client = "Python, websockets"
-	python, ctx := findPython(t), bounded(t)
-	runEach(t, recipes, client, func(_ int, r recipe) *exec.Cmd {
-		body := "    " + strings.ReplaceAll(strings.TrimSpace(r.code[client]), "\n", "\n    ")
-		return exec.CommandContext(ctx, python, "-u", "-c",
-			fmt.Sprintf("import asyncio\nfrom websockets import connect, ConnectionClosedError, InvalidHandshake\nurl = %q\nasync def main():\n%s\nasyncio.run(main())\n", "ws://"+s.Plain+r.url, body))
-	})
+	var functions strings.Builder
+	var calls []string
+	for i, r := range recipes {
+		body := strings.ReplaceAll(strings.TrimSpace(r.code[client]), "\n", "\n    ")
+		fmt.Fprintf(&functions, "async def recipe%d(url, print):\n    %s\n\n", i, body)
+		calls = append(calls, fmt.Sprintf("run(recipe%d, %q)", i, "ws://"+s.Plain+r.url))
+	}
+	program := fmt.Sprintf(pythonProgram, functions.String(), strings.Join(calls, ", "))
+	checkAll(t, recipes, client, runJSON(t, exec.CommandContext(bounded(t), findPython(t), "-c", program)))
 }
 
-// goProgram is a program with the code of all recipes, of which it runs one.
+// goProgram runs all recipes, each in a goroutine that has an fmt of its own.
 const goProgram = `package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
+	stdfmt "fmt"
 	"io"
 	"os"
-	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -206,30 +188,40 @@ import (
 
 var _, _, _ = errors.Is, io.EOF, time.Second
 
-func main() {
-	i, _ := strconv.Atoi(os.Args[1])
-	recipes[i](context.Background(), os.Args[2])
+type printer struct{ lines []string }
+
+func (p *printer) Println(words ...any) {
+	p.lines = append(p.lines, strings.TrimSuffix(stdfmt.Sprintln(words...), "\n"))
 }
 
-var recipes = []func(ctx context.Context, url string){
+func main() {
+	printed := make([][]string, len(recipes))
+	var wg sync.WaitGroup
+	for i, recipe := range recipes {
+		wg.Go(func() {
+			var p printer
+			recipe(context.Background(), os.Args[1+i], &p)
+			printed[i] = p.lines
+		})
+	}
+	wg.Wait()
+	json.NewEncoder(os.Stdout).Encode(printed)
+}
+
+var recipes = []func(ctx context.Context, url string, fmt *printer){
 %s}
 `
 
 func runInGo(t *testing.T, s *wstest.Server, recipes []recipe) {
 	const client = "Go, coder/websocket"
-	var all strings.Builder
+	var functions strings.Builder
+	args := []string{"run", filepath.Join(t.TempDir(), "main.go")}
 	for _, r := range recipes {
-		fmt.Fprintf(&all, "\tfunc(ctx context.Context, url string) {\n%s\t},\n", r.code[client])
+		fmt.Fprintf(&functions, "\tfunc(ctx context.Context, url string, fmt *printer) {\n%s\t},\n", r.code[client])
+		args = append(args, "ws://"+s.Plain+r.url)
 	}
-	dir, ctx := t.TempDir(), bounded(t)
-	source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "recipes")
-	if err := os.WriteFile(source, fmt.Appendf(nil, goProgram, all.String()), 0o600); err != nil {
+	if err := os.WriteFile(args[1], fmt.Appendf(nil, goProgram, functions.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if output, err := exec.CommandContext(ctx, "go", "build", "-o", program, source).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	runEach(t, recipes, client, func(i int, r recipe) *exec.Cmd {
-		return exec.CommandContext(ctx, program, fmt.Sprint(i), "ws://"+s.Plain+r.url)
-	})
+	checkAll(t, recipes, client, runJSON(t, exec.CommandContext(bounded(t), "go", args...)))
 }
