@@ -27,10 +27,11 @@ func TestWrappedConnection(t *testing.T) {
 }
 
 // Caddy's idle timeouts don't apply to sockets, on any protocol.
-func TestIdleTimeouts(t *testing.T) {
+func TestIdleTimeouts(t *testing.T) { //nolint:tparallel // other tests run meanwhile
+	t.Parallel()
 	const global = "servers {\ntimeouts {\nread_body_idle 50ms\nwrite_idle 50ms\n}\n}"
 	for _, global := range []string{global, strings.ReplaceAll(global, "50ms", "-1s")} {
-		s := wstest.StartGlobal(t, global, "websocket {\nkeepalive 500ms\n}")
+		s := wstest.StartBeside(t, global, "websocket {\nkeepalive 500ms\n}")
 		var peers []*wstest.Peer
 		for _, protocol := range wstest.Protocols {
 			peers = append(peers, s.Dial(t, protocol, "/"))

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 
@@ -59,8 +60,16 @@ func compareWithBudget(t *testing.T, f func(t *testing.T, found func(number))) {
 	if b.version != goVersion() && !*update {
 		wstest.SkipWithout(t, fmt.Sprintf("%s, with which %s was written; to rewrite it with %s: %s", b.version, budgetFile, goVersion(), updateHint))
 	}
-	var numbers []number
-	if !t.Run("measure", func(t *testing.T) { f(t, func(n number) { numbers = append(numbers, n) }) }) {
+	var (
+		mu      sync.Mutex
+		numbers []number
+	)
+	found := func(n number) {
+		mu.Lock()
+		defer mu.Unlock()
+		numbers = append(numbers, n)
+	}
+	if !t.Run("measure", func(t *testing.T) { f(t, found) }) {
 		return
 	}
 	for _, n := range numbers {
