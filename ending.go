@@ -148,30 +148,28 @@ func (h *Handler) ending(by cause) ending {
 
 // endingOf returns how a session ends after a read or write has failed with err.
 func (s *session) endingOf(err error) ending {
-	var (
-		closed  *ws.PeerCloseError
-		broken  *ws.CloseError
-		writing *ws.WriteError
-		tooLong *http.MaxBytesError
-		h3      *http3.Error
-	)
 	if err == nil {
 		err = io.ErrUnexpectedEOF
 	}
-	switch {
-	case errors.As(err, &closed):
+	if closed, ok := errors.AsType[*ws.PeerCloseError](err); ok {
 		return endingBy(byClient, *closed)
-	case errors.As(err, &broken):
-		return ending{by: byServer, code: broken.Code, reason: broken.Reason}
-	case errors.As(err, &tooLong):
-		return ending{by: byServer, code: websocket.CloseMessageTooBig, reason: "request_body max_size"}
-	case errors.Is(err, os.ErrDeadlineExceeded) && errors.As(err, &writing):
-		return ending{by: byWriteTimeout, code: closeNone, reason: err.Error()}
-	case errors.As(err, &h3) && !h3.Remote && s.handler.ctx.Err() != nil: // the end of grace_period
-		return ending{by: byReload, code: closeNone, reason: err.Error()}
-	case errors.Is(err, os.ErrDeadlineExceeded): // a read timeout of the HTTP server
-		return ending{by: byError, code: closeNone, reason: err.Error()}
-	default:
-		return ending{by: byClient, code: closeNone, reason: err.Error()}
 	}
+	if broken, ok := errors.AsType[*ws.CloseError](err); ok {
+		return ending{by: byServer, code: broken.Code, reason: broken.Reason}
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return ending{by: byServer, code: websocket.CloseMessageTooBig, reason: "request_body max_size"}
+	}
+	end := ending{by: byClient, code: closeNone, reason: err.Error()}
+	_, writing := errors.AsType[*ws.WriteError](err)
+	h3, isH3 := errors.AsType[*http3.Error](err)
+	switch late := errors.Is(err, os.ErrDeadlineExceeded); {
+	case late && writing:
+		end.by = byWriteTimeout
+	case isH3 && !h3.Remote && s.handler.ctx.Err() != nil: // the end of grace_period
+		end.by = byReload
+	case late: // a read timeout of the HTTP server
+		end.by = byError
+	}
+	return end
 }

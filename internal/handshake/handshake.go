@@ -100,8 +100,12 @@ func Refusal(status int, format string, args ...any) error {
 }
 
 func validKey(key string) bool {
-	decoded, err := base64.StdEncoding.DecodeString(key)
-	return err == nil && len(decoded) == 16
+	var decoded [18]byte // what 24 characters may be
+	if len(key) != base64.StdEncoding.EncodedLen(16) {
+		return false
+	}
+	n, err := base64.StdEncoding.Decode(decoded[:], []byte(key))
+	return err == nil && n == 16
 }
 
 // offeredSubprotocols lists what the client offers, in its order of preference.
