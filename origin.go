@@ -19,9 +19,8 @@ import (
 // checkOrigin checks the request against allowed_origins and require_origin.
 func (h *Handler) checkOrigin(r *http.Request) error {
 	origins := r.Header["Origin"]
-	self := selfOrigin(r)
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if h.origins.Allows(origins, self, repl) {
+	if h.origins.Allows(origins, func() origin.Origin { return selfOrigin(r) }, repl) {
 		return nil
 	}
 	return handshake.Refusal(http.StatusForbidden, "origin %q is not allowed", origins)

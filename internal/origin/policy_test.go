@@ -105,7 +105,7 @@ func TestPolicy(t *testing.T) {
 	} {
 		values.Set(name, value)
 	}
-	self := Of(true, "site.example:8443")
+	self := func() Origin { return Of(true, "site.example:8443") }
 	for _, test := range policyTests {
 		policy, err := NewPolicy(test.entries, test.required)
 		if err != nil {
@@ -170,7 +170,7 @@ func BenchmarkOrigin(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			self := Of(true, "example.com")
+			self := func() Origin { return Of(true, "example.com") }
 			headers := []string{c.origin}
 			repl := caddy.NewReplacer()
 			repl.Set("http.request.host", "https://app.example.com")
