@@ -59,54 +59,61 @@ type Header struct {
 // as the bytes in p show that no peer may send this frame at any time (RFC 6455 §5.2
 // and §5.5).
 func ParseHeader(p []byte) (h Header, n int, err error) {
+	n, err = h.parse(p)
+	return h, n, err
+}
+
+// parse is ParseHeader into h, which must be zero: a Header is costly to copy right after its
+// bytes have been written.
+func (h *Header) parse(p []byte) (n int, err error) {
 	if len(p) == 0 {
-		return h, 0, nil
+		return 0, nil
 	}
 	h.Opcode = Opcode(p[0] & 0xf)
 	h.Fin = p[0]&FinBit != 0
 	h.RSV = p[0] & RSVBits
 	switch {
 	case h.Opcode > OpBinary && h.Opcode < OpClose || h.Opcode > OpPong:
-		return h, 0, protocolError("reserved opcode %d", h.Opcode)
+		return 0, protocolError("reserved opcode %d", h.Opcode)
 	case h.Opcode.IsControl() && !h.Fin:
-		return h, 0, protocolError("fragmented control frame")
+		return 0, protocolError("fragmented control frame")
 	}
 	if len(p) < 2 {
-		return h, 0, nil
+		return 0, nil
 	}
 	h.Masked = p[1]&MaskBit != 0
 	h.Length = int64(p[1] & 0x7f)
 	if h.Opcode.IsControl() && h.Length > MaxControlPayload {
-		return h, 0, protocolError("control frame of more than %d bytes", MaxControlPayload)
+		return 0, protocolError("control frame of more than %d bytes", MaxControlPayload)
 	}
 	n = 2
 	switch h.Length {
 	case 126:
 		if len(p) < 4 {
-			return h, 0, nil
+			return 0, nil
 		}
 		n = 4
 		h.Length = int64(binary.BigEndian.Uint16(p[2:]))
 		h.long = h.Length < 126
 	case 127:
 		if len(p) < 10 {
-			return h, 0, nil
+			return 0, nil
 		}
 		n = 10
 		length := binary.BigEndian.Uint64(p[2:])
 		if length > math.MaxInt64 {
-			return h, 0, protocolError("length of more than 63 bits")
+			return 0, protocolError("length of more than 63 bits")
 		}
 		h.Length, h.long = int64(length), length <= math.MaxUint16
 	}
 	if h.Masked {
 		if len(p) < n+4 {
-			return h, 0, nil
+			return 0, nil
 		}
 		copy(h.Mask[:], p[n:])
 		n += 4
 	}
-	return h, n, nil
+	return n, nil
 }
 
 // firstViolation returns the error for the first byte of p at which the header there

@@ -68,8 +68,8 @@ const MaxHeld = MaxHeader + MaxControlPayload
 
 // Scan scans the bytes that follow those that have passed. It may move bytes within
 // p, and the slices that it returns are parts of p.
-func (s *Scanner) Scan(p []byte) Scanned {
-	r := Scanned{Boundary: -1}
+func (s *Scanner) Scan(p []byte) (r Scanned) {
+	r.Boundary = -1
 	end := 0 // p[:end] passes; it is less than i once a Pong has been taken out
 	i := 0
 	for i < len(p) && s.Broken == nil {
@@ -138,7 +138,8 @@ func (s *Scanner) move(p []byte, to, from, n int) int {
 // header parses the header at the start of p and returns its length; or, with whole
 // set, the length of a frame that doesn't pass; or 0 if more bytes are needed.
 func (s *Scanner) header(p []byte) (n int, whole bool, err *CloseError) {
-	h, n, broken := ParseHeader(p)
+	var h Header
+	n, broken := h.parse(p)
 	if broken != nil || s.check(h, len(p)) != nil {
 		err, _ = errors.AsType[*CloseError](firstViolation(p, s.check))
 		return 0, false, err
