@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"runtime"
 	"slices"
 	"sync"
@@ -238,8 +237,8 @@ func upstreamName(i int) string { return fmt.Sprintf("10.0.0.%d:3000", i%upstrea
 func (c *crowd) open(n int) {
 	for range n {
 		i := len(c.conns)
-		r := http1Request(&http.Request{ProtoMajor: 3})
-		r.ProtoMajor, r.ProtoMinor, r.Host, r.URL = 1, 1, "localhost", &url.URL{Path: "/chat"}
+		r := handshakeRequest()
+		r.Host, r.URL.Path = "localhost", "/chat"
 		repl := caddy.NewEmptyReplacer()
 		repl.Set("http.reverse_proxy.upstream.hostport", upstreamName(i))
 		r = r.WithContext(context.WithValue(c.t.Context(), caddy.ReplacerCtxKey, repl))

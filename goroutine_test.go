@@ -215,9 +215,7 @@ func TestPanicsCountOut(t *testing.T) {
 			if c.placeholder != nil {
 				repl.Map(c.placeholder)
 			}
-			r := http1Request(&http.Request{ProtoMajor: 3})
-			r.ProtoMajor, r.ProtoMinor, r.URL = 1, 1, new(url.URL)
-			r = r.WithContext(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl))
+			r := handshakeRequest().WithContext(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl))
 			defer func() {
 				if recover() == nil {
 					t.Error("nothing panicked")
@@ -231,6 +229,19 @@ func TestPanicsCountOut(t *testing.T) {
 			}()
 			_ = h.ServeHTTP(c.w, r, broken)
 		})
+	}
+}
+
+// handshakeRequest is a handshake on HTTP/1.1.
+func handshakeRequest() *http.Request {
+	return &http.Request{
+		Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, URL: new(url.URL),
+		Header: http.Header{
+			"Connection":            {"Upgrade"},
+			"Upgrade":               {"websocket"},
+			"Sec-Websocket-Version": {"13"},
+			"Sec-Websocket-Key":     {"dGhlIHNhbXBsZSBub25jZQ=="},
+		},
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 
 	"github.com/seed-21dbdb71/caddy-websocket/console"
@@ -256,7 +255,6 @@ type Handler struct {
 	origins        origin.Policy
 	rechecker      *rechecker           // nil without recheck
 	recheckBlock   *caddyfile.Dispenser // to be parsed
-	upgrader       *websocket.Upgrader
 	buffers        *ws.BufferPool
 	events         *caddyevents.App // nil outside of a server
 	app            *app             // of the handler's config
@@ -283,11 +281,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.connections = limit.NewConnections()
 	h.connectionKeys = slices.Sorted(maps.Keys(h.MaxConnectionsPer))
-	h.upgrader = &websocket.Upgrader{
-		Subprotocols: h.Subprotocols,
-		CheckOrigin:  func(*http.Request) bool { return true }, // it has been
-		Error:        func(http.ResponseWriter, *http.Request, int, error) {},
-	}
 	if err := h.RecheckRoutes.Provision(ctx); err != nil {
 		return fmt.Errorf("recheck: %w", err)
 	}

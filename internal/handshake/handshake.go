@@ -3,6 +3,7 @@
 package handshake
 
 import (
+	"crypto/sha1" //nolint:gosec // RFC 6455 demands it
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -106,6 +107,12 @@ func validKey(key string) bool {
 	}
 	n, err := base64.StdEncoding.Decode(decoded[:], []byte(key))
 	return err == nil && n == 16
+}
+
+// AcceptKey returns the value of Sec-WebSocket-Accept that answers a key (RFC 6455 §4.2.2).
+func AcceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455 demands SHA-1
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // offeredSubprotocols lists what the client offers, in its order of preference.
