@@ -45,7 +45,7 @@ func Main(m *testing.M) {
 	os.Setenv("XDG_CONFIG_HOME", TempDir)
 	waitSideBySide()
 	code := m.Run()
-	for _, f := range atExit {
+	for _, f := range atExit.calls {
 		f()
 	}
 	os.RemoveAll(TempDir)
@@ -77,10 +77,17 @@ func waitSideBySide() {
 	}
 }
 
-var atExit []func()
+var atExit struct {
+	sync.Mutex
+	calls []func()
+}
 
 // AtExit has f called when the tests have run, for what they share.
-func AtExit(f func()) { atExit = append(atExit, f) }
+func AtExit(f func()) {
+	atExit.Lock()
+	defer atExit.Unlock()
+	atExit.calls = append(atExit.calls, f)
+}
 
 // TempDir is removed when the tests have run.
 var TempDir string
