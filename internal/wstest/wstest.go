@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -66,14 +67,17 @@ func findLeaks() int {
 	return 0
 }
 
-// waitSideBySide has more tests run at once than there are processors, unless -parallel is
-// given: most of them wait. Fuzzing doesn't.
+// AtOnce is how many parallel tests run at once: more than there are processors, since most of
+// them wait. TestMain may set it.
+var AtOnce = 32
+
+// waitSideBySide has AtOnce tests run at once unless -parallel is given. Fuzzing doesn't wait.
 func waitSideBySide() {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" || f.Name == "test.fuzz" })
 	if !given {
-		_ = flag.Set("test.parallel", "32")
+		_ = flag.Set("test.parallel", strconv.Itoa(AtOnce))
 	}
 }
 

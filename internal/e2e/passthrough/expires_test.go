@@ -29,7 +29,7 @@ func TestExpiresWithToken(t *testing.T) { //nolint:tparallel // other tests run 
 		respond /no-socket 204
 		reverse_proxy `+wstest.EchoUpstream(t)).Server
 	wstest.SideBySide(t, func(t *testing.T, protocol string) {
-		expires := time.Now().Add(2 * time.Second).Truncate(time.Second)
+		expires := time.Now().Add(5 * time.Second).Truncate(time.Second)
 		login := []string{"Authorization", bearerToken(t, "ada", expires)}
 		echo := s.Dial(t, protocol, "/echo", login...)
 		app := s.Dial(t, protocol, "/app", login...)
