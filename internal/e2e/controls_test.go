@@ -86,7 +86,7 @@ var scenes = []scene{
 	{query: "interval=0s&count=1&size=100000&fragment=50000", want: []string{"T2:1 of 1 " + strings.Repeat(".", 100_000-7)}},
 	{query: "close=1012&reason=back+soon", want: []string{"X:1012,back soon"}, by: "test_controls", code: 1012},
 	{query: "close=1000&after=2", send: "T:a T:b T:c", want: []string{"T:a", "T:b", "X:1000,"}, by: "test_controls", code: 1000},
-	{query: "close=4000&after=200ms&delay=100ms", send: "T:a", want: []string{"T:a", "X:4000,"}, atLeast: 200 * time.Millisecond, by: "test_controls", code: 4000},
+	{query: "close=4000&after=3s&delay=100ms", send: "T:a", want: []string{"T:a", "X:4000,"}, atLeast: 3 * time.Second, by: "test_controls", code: 4000},
 	{query: "close=none", want: []string{"X:"}, by: "test_controls", code: 1005},
 	// What no server may send, but some do.
 	{query: "close=1005", want: []string{"X:1005,"}, by: "test_controls", code: 1005},
