@@ -41,8 +41,8 @@ func StartProcess(t testing.TB, global, site string) *Process {
 }
 
 // StartNode is StartProcess for one of several Caddys that share a storage, the JSON of its
-// module. Data of its own is in a folder of its own. It runs the given binary, or the test's
-// if that is empty.
+// module. Data of its own is in a folder of its own. It runs the given binary, or the usual
+// one if that is empty.
 func StartNode(t testing.TB, dir, binary string, storage map[string]any, site string) *Process {
 	t.Helper()
 	p := NewProcess(t, "run", "--config", "-")

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// A Server is Caddy in this process with one site on plain HTTP and on HTTPS.
+// A Server is Caddy, in this process or another, with one site on plain HTTP and on HTTPS.
 type Server struct {
 	Plain, Secure string     // addresses; a reload gives a Process new ones
 	moving        sync.Mutex // guards them against that, in Addresses
