@@ -81,18 +81,16 @@ func TestControlsReload(t *testing.T) {
 	for _, protocol := range wstest.Protocols {
 		peers = append(peers, s.Dial(t, protocol, "/plain?interval=50ms&size=1&close=4000&after=10"))
 	}
-	s.Reload(t, "", controlledSite+"\nrespond /other 204")
-	for _, p := range peers {
+	wait := wstest.Follow(peers, func(p *wstest.Peer) {
 		for range 10 {
 			if got := receiveNotation(p); !strings.HasPrefix(got, "T:") {
-				t.Fatalf("%s: got %s", p.Name, got)
+				t.Errorf("%s: got %s", p.Name, got)
 			}
 		}
-		p.ExpectClose(4000, "")
-		p.SendClose(4000, "")
-		p.ExpectEnd()
-		p.Conn.Close()
-	}
+		p.ExpectClosing(4000, "")
+	})
+	s.Reload(t, "", controlledSite+"\nrespond /other 204")
+	wait()
 }
 
 // Clients that don't read, leave at any time, or break rules hold nothing.

@@ -59,13 +59,9 @@ func TestExitIsSpread(t *testing.T) {
 	t.Parallel()
 	p := wstest.StartProcess(t, "shutdown_delay 500ms", "websocket")
 	peers := p.DialAll(t)
+	wait := wstest.Follow(peers, func(peer *wstest.Peer) { peer.ExpectClosing(1012, "") })
 	p.Terminate(t)
-	for _, peer := range peers {
-		peer.ExpectClose(1012, "")
-		peer.SendClose(1012, "")
-		peer.ExpectEnd()
-		peer.Conn.Close()
-	}
+	wait()
 	p.ExpectExit(t)
 }
 
@@ -80,12 +76,9 @@ func TestAdminDrains(t *testing.T) {
 		peer.Echo(ws.OpText, "hello")
 		peers = append(peers, peer)
 	}
+	wait := wstest.Follow(peers[:3], func(peer *wstest.Peer) { peer.ExpectClosing(1012, "") })
 	p.CloseSessions(t, "?mode=echo&fraction=0.5&over=50ms&code=1012", 3)
-	for _, peer := range peers[:3] {
-		peer.ExpectClose(1012, "")
-		peer.SendClose(1012, "")
-		peer.ExpectEnd()
-	}
+	wait()
 	for _, peer := range peers[3:] {
 		peer.Echo(ws.OpText, "still there")
 		peer.CloseNormally()

@@ -36,13 +36,9 @@ func TestExit(t *testing.T) {
 			t.Parallel()
 			p := wstest.StartProcess(t, "", "websocket")
 			peers := p.DialAll(t)
+			wait := wstest.Follow(peers, func(peer *wstest.Peer) { peer.ExpectClosing(1012, "") })
 			stop(t, p)
-			for _, peer := range peers {
-				peer.ExpectClose(1012, "")
-				peer.SendClose(1012, "")
-				peer.ExpectEnd()
-				peer.Conn.Close()
-			}
+			wait()
 			p.ExpectExit(t)
 		})
 	}

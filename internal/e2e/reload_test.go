@@ -184,11 +184,7 @@ func TestSocketsSurviveReloads(t *testing.T) {
 func TestCloseDelayAfterReload(t *testing.T) {
 	s := wstest.Start(t, "websocket {\nclose_delay 100ms\n}")
 	peers := s.DialAll(t)
+	wait := wstest.Follow(peers, func(p *wstest.Peer) { p.ExpectClosing(1012, "") })
 	s.Reload(t, "", "websocket {\nkeepalive 5m\n}")
-	for _, p := range peers {
-		p.ExpectClose(1012, "")
-		p.SendClose(1012, "")
-		p.ExpectEnd()
-		p.Conn.Close()
-	}
+	wait()
 }

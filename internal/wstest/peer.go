@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -211,6 +212,25 @@ func (p *Peer) ExpectEnd() {
 	if (p.Name == "http1" || p.Name == "tls") && err != io.EOF {
 		p.T.Fatalf("%s: the connection ended with %v, want a clean end", p.Name, err)
 	}
+}
+
+// ExpectClosing receives a Close frame, answers it, and makes sure that the server ends.
+func (p *Peer) ExpectClosing(code int, reason string) {
+	p.T.Helper()
+	p.ExpectClose(code, reason)
+	p.SendClose(code, reason)
+	p.ExpectEnd()
+	p.Conn.Close()
+}
+
+// Follow plays each peer's part in a goroutine of its own, so that none waits longer for
+// its client than the server allows. The function it returns waits until all are done.
+func Follow(peers []*Peer, play func(*Peer)) (wait func()) {
+	var playing sync.WaitGroup
+	for _, p := range peers {
+		playing.Go(func() { play(p) })
+	}
+	return playing.Wait
 }
 
 // Echo sends a message and receives it back.

@@ -92,9 +92,7 @@ func TestTunnelToAnyHandler(t *testing.T) {
 		p.Conn.Close()
 
 		p = s.Dial(t, protocol, "/short")
-		p.ExpectClose(1012, "")
-		p.SendClose(1012, "")
-		p.ExpectEnd()
+		p.ExpectClosing(1012, "")
 	}
 }
 
