@@ -273,13 +273,22 @@ func (s *session) reportClosed() {
 	if s.handler.debugs() {
 		s.handler.logger.Debug("socket closed", zap.Inline(s))
 	}
-	if extra, ok := s.request.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Set(zap.Object("websocket", s))
-	}
+	s.addToAccessLog()
 	if span := trace.SpanFromContext(s.request); span.IsRecording() {
 		s.annotate(span)
 	}
 	s.handler.emit("websocket_close", s)
+}
+
+// addToAccessLog adds the report to the request's entry in the access log, if its server has
+// one: to set a field costs several allocations.
+func (s *session) addToAccessLog() {
+	if srv, ok := s.request.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); !ok || srv.Logs == nil {
+		return
+	}
+	if extra, ok := s.request.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.Object("websocket", s))
+	}
 }
 
 // annotate adds the report to the request's span, which the tracing handler ends when the
