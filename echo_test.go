@@ -69,8 +69,8 @@ func (c *countingConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Where waiting takes a byte off the stream, the rest must not come byte by
-// byte.
+// Where waiting takes the first bytes off the stream, the rest must not come in as small
+// pieces.
 func TestReadsAreLarge(t *testing.T) {
 	const size = 256 << 10
 	noise := make([]byte, size)

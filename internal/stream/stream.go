@@ -67,11 +67,12 @@ type Conn struct {
 	// socket is the connection that conn wraps. Where Caddy counts bytes for the
 	// access log, conn hides the methods of socket.
 	socket net.Conn
-	waiter readWaiter // nil if Wait has to read a byte
+	waiter readWaiter // nil if Wait has to read
+	small  []byte     // where Wait reads to then
+	short  int        // how many reads in a row have brought less than small has room for
 	// ready holds bytes that have been read and not yet returned: those that the HTTP
-	// server read after the handshake, or the byte that Wait has read.
-	ready    []byte
-	waitByte [1]byte
+	// server read after the handshake, or those that Wait has read.
+	ready []byte
 
 	timeout     time.Duration
 	deadline    time.Time // the write deadline that is set on conn
@@ -83,12 +84,21 @@ type Conn struct {
 // may be conn itself; early are bytes that have already been read from it. A write
 // fails when it has made no progress for writeTimeout.
 func NewConn(conn, socket net.Conn, early []byte, writeTimeout time.Duration) *Conn {
-	return &Conn{
+	c := &Conn{
 		conn: conn, in: source{r: conn}, socket: socket, waiter: newReadWaiter(socket), ready: early, timeout: writeTimeout,
 	}
+	if c.waiter == nil {
+		c.small = make([]byte, waitSize)
+	}
+	return c
 }
 
-// Wait implements [Stream].
+// manyShort is after how many short reads in a row the next is expected to be short, too.
+const manyShort = 16
+
+// Wait implements [Stream]. Without a waiter, it reads a byte: TLS decrypts whole records, so
+// the rest of the record is there with it. Where the next message is probably short, it reads
+// all of that; of a long one, it would be a first piece, which passthrough passes on by itself.
 func (c *Conn) Wait() error {
 	if len(c.ready) > 0 {
 		return nil
@@ -96,9 +106,15 @@ func (c *Conn) Wait() error {
 	if c.waiter != nil {
 		return c.waiter.wait()
 	}
-	// TLS decrypts whole records, so the rest of the record is there with this byte.
-	n, err := c.in.Read(c.waitByte[:])
-	c.ready = c.waitByte[:n]
+	room := c.small[:1]
+	if c.short >= manyShort {
+		room = c.small
+	}
+	n, err := c.in.Read(room)
+	if n == len(c.small) {
+		c.short = 0
+	}
+	c.ready = room[:n]
 	return err
 }
 
@@ -109,7 +125,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.ready = c.ready[n:]
 		return n, nil
 	}
-	return c.in.Read(p)
+	n, err := c.in.Read(p)
+	if c.short++; n >= waitSize {
+		c.short = 0
+	}
+	return n, err
 }
 
 // maxTLSRecord is the most that one TLS record carries, in bytes (RFC 8446 §5.1).

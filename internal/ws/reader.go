@@ -111,7 +111,7 @@ func (r *Reader) compact() {
 }
 
 // refill replaces the bytes in the buffer with newly received ones. It doesn't wait
-// first: on streams where Wait takes a byte, that byte would be all that is received.
+// first: where Wait takes the first bytes, those would be all that is received.
 func (r *Reader) refill() error {
 	if err := r.flush(); err != nil {
 		return err
