@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,23 @@ func TestSettingIsAdvertised(t *testing.T) {
 	}
 }
 
-// start runs a program, Caddy with a site on HTTP/2 without TLS, and gives its address.
+// The handler alone leaves the setting of the process as it is.
+func TestHandlerDoesNotImport(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", ".")
+	list.Dir = ".."
+	packages, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.FieldsSeq(string(packages)) {
+		if name == "github.com/seed-21dbdb71/caddy-websocket/http2" {
+			t.Error("the handler imports the package")
+		}
+	}
+}
+
+// start runs a program that serves HTTP/2 without TLS, and gives its address: Caddy with a
+// site, or plain, which ignores its arguments.
 func start(t *testing.T, program, godebug string) string {
 	t.Helper()
 	cmd := exec.Command(program, "run", "--adapter", "caddyfile", "--config", "-")

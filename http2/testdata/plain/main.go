@@ -1,5 +1,5 @@
-// Command plain is an HTTP/2 server of Go without the package http2. On standard error, it
-// says as Caddy does where it listens.
+// Command plain is a plain Go HTTP/2 server without the package http2. It logs the address
+// that it listens on as Caddy does.
 package main
 
 import (
