@@ -9,7 +9,7 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/wstest/executable"
 )
 
-// A Caddy is one in the test's own process.
+// A Caddy runs in the test's own process.
 type Caddy interface {
 	// Main is Caddy's command line.
 	Main()
@@ -79,25 +79,25 @@ func startAdapter(t testing.TB) *Process {
 	t.Helper()
 	p := NewProcess(t, "run", "--config", "-")
 	p.readConfig(JSON(map[string]any{"admin": p.admin()}))
+	AtExit(p.kill) // also if it doesn't get ready
 	p.start(t, isServing)
-	AtExit(p.kill)
 	return p
 }
 
-// caddy is the executable of Caddy for a test binary that has none: the one that everybody
+// built is the executable of Caddy for a test binary that has none: the one that everybody
 // builds.
-var caddy struct {
+var built struct {
 	sync.Once
-	executable string
+	name string
 }
 
 func caddyExecutable(t testing.TB) string {
 	t.Helper()
-	caddy.Do(func() {
-		caddy.executable = executable.Of(t, ".", "github.com/seed-21dbdb71/caddy-websocket/cmd/caddy")
+	built.Do(func() {
+		built.name = executable.Of(t, ".", "github.com/seed-21dbdb71/caddy-websocket/cmd/caddy")
 	})
-	if caddy.executable == "" {
+	if built.name == "" {
 		t.Fatal("Caddy can't be built")
 	}
-	return caddy.executable
+	return built.name
 }

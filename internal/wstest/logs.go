@@ -40,7 +40,7 @@ func (b *LogBuffer) String() string {
 	return string(b.text)
 }
 
-// Entries are the log entries with the given message.
+// Entries are the log entries with the given message, for the test to read, not to change.
 func (b *LogBuffer) Entries(msg string) []map[string]any {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -60,8 +60,8 @@ func (b *LogBuffer) entriesLocked(msg string) []map[string]any {
 		if json.Unmarshal(line, &e) != nil {
 			continue
 		}
-		if msg, ok := e["msg"].(string); ok {
-			b.entries[msg] = append(b.entries[msg], e)
+		if of, ok := e["msg"].(string); ok {
+			b.entries[of] = append(b.entries[of], e)
 		}
 	}
 	return slices.Clip(b.entries[msg])
@@ -97,7 +97,7 @@ func (b *LogBuffer) Await(t *testing.T, msg string, n int) []map[string]any {
 // logBuffers are those of the tests under way, by name.
 var logBuffers sync.Map
 
-// LogOf is the one of the test that Caddy knows by a name.
+// LogOf returns the log buffer of the test that Caddy knows by a name.
 func LogOf(name string) (*LogBuffer, error) {
 	buffer, ok := logBuffers.Load(name)
 	if !ok {

@@ -73,7 +73,7 @@ func (p *Process) Serve(t testing.TB, level, global, site string) *Process {
 	return p
 }
 
-// isServing is whether Caddy logs this once it serves its first config.
+// isServing reports whether msg is what Caddy logs once it serves its first config.
 func isServing(msg string) bool { return msg == "serving initial configuration" }
 
 // NewProcess prepares Caddy with the given arguments.

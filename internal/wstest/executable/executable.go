@@ -2,6 +2,7 @@
 package executable
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"strings"
@@ -17,13 +18,17 @@ func Of(t testing.TB, dir, program string) string {
 		args := append(append([]string{"run"}, flags...), "-exec", "go version", program)
 		cmd := exec.Command("go", args...)
 		cmd.Dir = dir
-		output, err := cmd.CombinedOutput()
+		var warnings bytes.Buffer
+		cmd.Stderr = &warnings
+		output, err := cmd.Output()
 		if err != nil {
-			t.Fatalf("go %s in %s: %v\n%s", strings.Join(args, " "), dir, err, output)
+			t.Fatalf("go %s in %s: %v\n%s", strings.Join(args, " "), dir, err, &warnings)
 		}
-		name, _, _ := strings.Cut(string(output), ": go")
-		if _, err := os.Stat(name); err == nil {
-			return name
+		if end := strings.LastIndex(string(output), ": go"); end > 0 {
+			name := string(output[:end])
+			if _, err := os.Stat(name); err == nil {
+				return name
+			}
 		}
 	}
 	t.Fatalf("the build cache doesn't keep the executable of %s", program)
