@@ -1,5 +1,5 @@
-// Package handshake recognizes WebSocket handshakes on HTTP/1.1, HTTP/2 and HTTP/3, and
-// refuses those that are malformed.
+// Package handshake recognizes WebSocket handshakes on HTTP/1.1, HTTP/2 and HTTP/3, refuses
+// those that are malformed, and computes the key of the answer.
 package handshake
 
 import (
@@ -101,17 +101,20 @@ func Refusal(status int, format string, args ...any) error {
 }
 
 func validKey(key string) bool {
-	var decoded [18]byte // what 24 characters may be
 	if len(key) != base64.StdEncoding.EncodedLen(16) {
 		return false
 	}
+	var decoded [18]byte // room for what 24 characters decode to without padding
 	n, err := base64.StdEncoding.Decode(decoded[:], []byte(key))
 	return err == nil && n == 16
 }
 
+// keyGUID is what a server appends to the client's key before it is hashed (RFC 6455 §1.3).
+const keyGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
 // AcceptKey returns the value of Sec-WebSocket-Accept that answers a key (RFC 6455 §4.2.2).
 func AcceptKey(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455 demands SHA-1
+	sum := sha1.Sum([]byte(key + keyGUID)) //nolint:gosec // RFC 6455 demands it
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
