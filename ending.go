@@ -163,7 +163,8 @@ func (s *session) endingOf(err error) ending {
 	end := ending{by: byClient, code: closeNone, reason: err.Error()}
 	_, writing := errors.AsType[*ws.WriteError](err)
 	h3, isH3 := errors.AsType[*http3.Error](err)
-	switch late := errors.Is(err, os.ErrDeadlineExceeded); {
+	late := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
 	case late && writing:
 		end.by = byWriteTimeout
 	case isH3 && !h3.Remote && s.handler.ctx.Err() != nil: // the end of grace_period

@@ -32,7 +32,8 @@ func onOwnStack(f func()) {
 }
 
 // reserveStack makes the stack of a new goroutine as large as a handshake needs. Each time
-// that a stack grows, all frames on it are moved: like this it grows once, while there are few.
+// that a stack grows, all frames on it are moved: this way it grows once, while there are few.
+// It never needs to touch its frame; but without the code that does, it would have none.
 //
 //go:noinline
 func reserveStack(touch int) byte {

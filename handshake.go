@@ -17,7 +17,7 @@ import (
 	"github.com/seed-21dbdb71/caddy-websocket/internal/ws"
 )
 
-// An accepted is what a handshake came to.
+// An accepted is a socket whose handshake has been answered, with what was agreed on.
 type accepted struct {
 	stream      stream.Stream
 	subprotocol string
@@ -40,7 +40,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, subprotocol str
 	if h.Compression == "on" {
 		a.deflate = ws.AcceptDeflate(r.Header, h.ContextTakeover)
 	}
-	a.describe(w.Header(), r)
+	a.setHeader(w.Header(), r)
 	if r.ProtoMajor == 1 {
 		var err error
 		a.stream, err = hijack(w, r, time.Duration(h.WriteTimeout))
@@ -53,24 +53,24 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, subprotocol str
 	return a, nil
 }
 
-// chooseSubprotocol returns the first subprotocol of the handler's that the client offers,
+// chooseSubprotocol returns the first of the handler's subprotocols that the client offers,
 // empty if there is none.
 func (h *Handler) chooseSubprotocol(r *http.Request) string {
 	if len(h.Subprotocols) == 0 {
 		return ""
 	}
 	offered := ws.ListElements(r.Header["Sec-Websocket-Protocol"])
-	for _, spoken := range h.Subprotocols {
-		if slices.Contains(offered, spoken) {
-			return spoken
+	for _, name := range h.Subprotocols {
+		if slices.Contains(offered, name) {
+			return name
 		}
 	}
 	return ""
 }
 
-// describe puts the fields of the answer into its header. Their names are spelled as RFC 6455
+// setHeader sets the fields of the answer. Their names are spelled as RFC 6455
 // has them, for clients that compare letters.
-func (a *accepted) describe(answer http.Header, r *http.Request) {
+func (a *accepted) setHeader(answer http.Header, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		answer["Upgrade"] = []string{"websocket"}
 		answer["Connection"] = []string{"Upgrade"}

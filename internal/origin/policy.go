@@ -59,9 +59,9 @@ func (p Pattern) browserSpelling(s string) string {
 	return repair(s)
 }
 
-// Allows reports whether the Origin headers of a request pass. It calls site, which returns the
-// origin that the request was made to, only if that matters.
-func (p Policy) Allows(headers []string, site func() Origin, repl *caddy.Replacer) bool {
+// Allows reports whether the Origin headers of a request pass. It calls target, which returns
+// the origin that the request was made to, only if that matters.
+func (p Policy) Allows(headers []string, target func() Origin, repl *caddy.Replacer) bool {
 	switch {
 	case len(headers) > 1:
 		return false
@@ -70,7 +70,7 @@ func (p Policy) Allows(headers []string, site func() Origin, repl *caddy.Replace
 	case p.any:
 		return true
 	}
-	self := site()
+	self := target()
 	for _, pattern := range p.patterns {
 		if pattern.matches(headers[0], self) {
 			return true
