@@ -45,7 +45,7 @@ var (
 	// that grows when it is compressed.
 	Blocks = NewBufferPool(MaxServerHeader + BlockPayload + 64)
 	// LongBlocks lends buffers for the part of a message that follows a full block.
-	LongBlocks = NewBufferPool(MaxServerHeader + 256<<10)
+	LongBlocks = NewBufferPool(MaxServerHeader + 128<<10)
 )
 
 // Initial returns the pool to borrow from first when b's buffers are the largest
