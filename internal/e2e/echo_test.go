@@ -217,3 +217,22 @@ func TestEchoOnEveryProtocol(t *testing.T) {
 		})
 	}
 }
+
+// Where Caddy speaks HTTP/1.1 alone, it wraps connections, and waiting for a message reads the
+// beginning of it, as on TLS.
+func TestEchoOnWrappedConnections(t *testing.T) {
+	t.Parallel()
+	s := wstest.StartBeside(t, "servers {\nprotocols h1\n}", "websocket")
+	for _, protocol := range []string{"http1", "tls"} {
+		p := s.Dial(t, protocol, "/")
+		for range 3 {
+			for size := range 40 { // so many short ones that the next is expected to be short
+				p.Echo(ws.OpText, wstest.Letters(size))
+			}
+			for _, size := range []int{240, 250, 256, 257, 300, 5000, 1, 60_000, 300, 2} {
+				p.Echo(ws.OpText, wstest.Letters(size))
+			}
+		}
+		p.CloseNormally()
+	}
+}
