@@ -43,10 +43,12 @@ func TestExampleSystemdNotifies(t *testing.T) {
 	dir := t.TempDir()
 	caddyfile := filepath.Join(dir, "Caddyfile")
 	writeFile(t, caddyfile, "{\n\tadmin off\n}\n\nhttp://127.0.0.1:0 {\n\twebsocket\n}\n")
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(wstest.TempDir, "notify"), Net: "unixgram"})
+	path := filepath.Join(wstest.TempDir, "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer os.Remove(path) // for another run
 	defer socket.Close()
 	start := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/caddy (.+)$`).FindStringSubmatch(unit)
 	if start == nil {
@@ -59,7 +61,8 @@ func TestExampleSystemdNotifies(t *testing.T) {
 		p.Cmd.Env = append(p.Cmd.Env, strings.Fields(strings.ReplaceAll(m[1], "/var/lib/caddy", dir))...)
 	}
 	p.Run(t, func(msg string) bool { return msg == "serving initial configuration" })
-	for _, state := range []string{"READY=1", "STOPPING=1"} {
+	awaitState := func(state string) {
+		t.Helper()
 		socket.SetReadDeadline(time.Now().Add(wstest.Timeout))
 		for said := ""; !strings.Contains(said, state); {
 			buf := make([]byte, 1024)
@@ -69,7 +72,11 @@ func TestExampleSystemdNotifies(t *testing.T) {
 			}
 			said = string(buf[:n])
 		}
-		p.Terminate(t)
 	}
+	awaitState("READY=1")
+	// Caddy begins to trap signals on a goroutine that may not have run yet.
+	p.Logs.Await(t, "finished cleaning storage units", 1)
+	p.Terminate(t)
+	awaitState("STOPPING=1")
 	p.ExpectExit(t)
 }
