@@ -46,10 +46,10 @@ type Body struct {
 	serving bool
 }
 
-// waitSize is how many bytes Wait reads at first, since it can't wait without reading. Each
-// read of an HTTP/2 body costs a message to the goroutine of the connection, so that of a
-// small message should be the only one. But every idle socket has room for so many, and after
-// a longer message, until it answers a Ping, for 4 KiB.
+// waitSize is how many bytes Wait reads of a message that is probably short, where it can't
+// wait without reading. Each read of an HTTP/2 body costs a message to the goroutine of the
+// connection, so that of a short message should be the only one. But every idle socket has
+// room for so many, and a Body after a longer message, until it answers a Ping, for 4 KiB.
 const waitSize = 256
 
 // AllowLongReads has a read from the request's body take as long as it likes once NewBody

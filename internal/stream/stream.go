@@ -96,9 +96,9 @@ func NewConn(conn, socket net.Conn, early []byte, writeTimeout time.Duration) *C
 // manyShort is after how many short reads in a row the next is expected to be short, too.
 const manyShort = 16
 
-// Wait implements [Stream]. Without a waiter, it reads a byte: TLS decrypts whole records, so
-// the rest of the record is there with it. Where the next message is probably short, it reads
-// all of that; of a long one, it would be a first piece, which passthrough passes on by itself.
+// Wait implements [Stream]. Without a waiter it has to read, and reads one byte: with TLS, the
+// rest of the record is there with it. After many short messages it reads a whole one. It never
+// does so at first, for passthrough would pass on the beginning of a long message by itself.
 func (c *Conn) Wait() error {
 	if len(c.ready) > 0 {
 		return nil

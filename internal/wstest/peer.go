@@ -223,13 +223,15 @@ func (p *Peer) ExpectClosing(code int, reason string) {
 	p.Conn.Close()
 }
 
-// Follow plays each peer's part in a goroutine of its own, so that none waits longer for
-// its client than the server allows. The function it returns waits until all are done.
+// Follow plays each peer's part in a goroutine of its own, so that no socket waits longer for
+// its client than the server allows. The function it returns waits until all are done, as the
+// end of the test does.
 func Follow(peers []*Peer, play func(*Peer)) (wait func()) {
 	var playing sync.WaitGroup
 	for _, p := range peers {
 		playing.Go(func() { play(p) })
 	}
+	peers[0].T.Cleanup(playing.Wait)
 	return playing.Wait
 }
 
